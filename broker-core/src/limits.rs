@@ -1,0 +1,25 @@
+//! Every limit of the broker core, with what happens when it is reached.
+
+/// Bytes (bodies and properties plus [`DELIVERY_OVERHEAD_BYTES`] each) that may be on their way from a queue
+/// to a consumer's socket. At the limit the queue stops delivering to that consumer until its connection has
+/// written some. A message larger than the window is sent alone.
+pub const CONSUMER_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What a delivery takes of the window beyond its body and properties.
+pub const DELIVERY_OVERHEAD_BYTES: u32 = 128;
+
+/// Largest body accepted, in bytes (RabbitMQ's default of `max_message_size`). A larger one closes its channel with
+/// 406 after it has been read.
+pub const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Largest body-size that a content header may announce, in bytes; beyond it the connection ends with 501.
+pub const MAX_BODY_SIZE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Bytes that may wait in the batch for another shard. Beyond it connections that publish are not read.
+pub const MAILBOX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes staged for the log of a partition and not yet handed to the disk. Beyond it connections that publish are not read.
+pub const STAGED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of the longest name of a queue, exchange, user or virtual host (a short string).
+pub const MAX_NAME_BYTES: usize = 255;
