@@ -11,6 +11,7 @@ use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef,
 use crate::session::{Caller, Command, Publish, Published, Sessions, Settlement};
 
 pub mod driver;
+pub mod stats;
 
 /// The state of one shard.
 #[derive(Debug)]

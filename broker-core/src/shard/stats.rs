@@ -1,0 +1,202 @@
+//! What a shard counts: plain numbers, read by the metrics server as a copy ([`ShardStats`] is one message).
+//!
+//! A counter is incremented where the thing happens and never goes down; a gauge is set or moved both ways.
+//! Numbers that are sums of others ([`ShardStats::delivered`]) are not counted a second time.
+
+/// Upper bounds, in bytes, of the classes in which [`MessageSizes`] counts bodies; one more class holds what
+/// is larger. The bounds are RabbitMQ's, so that its dashboards draw the same picture.
+pub const MESSAGE_SIZE_BOUNDS: [u64; 8] =
+    [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000];
+
+/// Distribution of the body sizes of received messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageSizes {
+    /// Messages per class of [`MESSAGE_SIZE_BOUNDS`], each in one class only; the last one is unbounded.
+    pub classes: [u64; MESSAGE_SIZE_BOUNDS.len() + 1],
+    /// Sum of the sizes, in bytes.
+    pub bytes: u64,
+}
+
+impl MessageSizes {
+    /// Counts one message with a body of `bytes` bytes.
+    pub fn record(&mut self, bytes: u64) {
+        let class = MESSAGE_SIZE_BOUNDS.iter().take_while(|&&bound| bytes > bound).count();
+        if let Some(count) = self.classes.get_mut(class) {
+            *count += 1;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Number of messages counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.classes.iter_mut().zip(other.classes) {
+            *sum += count;
+        }
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// Declares the numbers once: the field, and its part in the sum of all shards.
+macro_rules! shard_stats {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
+        /// The numbers of one shard, or, added up, of the broker.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct ShardStats {
+            $($(#[$doc])* pub $field: u64,)*
+            /// Counter: bodies of received messages by size.
+            pub message_sizes: MessageSizes,
+        }
+
+        impl ShardStats {
+            /// Adds the numbers of another shard.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field = self.$field.saturating_add(other.$field);)*
+                self.message_sizes.add(&other.message_sizes);
+            }
+        }
+    };
+}
+
+shard_stats! {
+    /// Gauge: connections that passed `connection.open`.
+    connections,
+    /// Gauge: open channels.
+    channels,
+    /// Gauge: channels that have published.
+    publishers,
+    /// Gauge: consumers of the queues of this shard.
+    consumers,
+    /// Gauge: queues of this shard.
+    queues,
+    /// Gauge: messages ready to be delivered, in the queues of this shard.
+    messages_ready,
+    /// Gauge: messages delivered and not settled, in the queues of this shard.
+    messages_unacked,
+
+    /// Counter: connections that passed `connection.open`.
+    connections_opened,
+    /// Counter: connections of [`ShardStats::connections_opened`] that have ended, in whatever way.
+    connections_closed,
+    /// Counter: `channel.open`.
+    channels_opened,
+    /// Counter: channels that have ended, with their connection or before it.
+    channels_closed,
+    /// Counter: `queue.declare` that was answered with success, whether or not the queue existed.
+    queues_declared,
+    /// Counter: queues made.
+    queues_created,
+    /// Counter: queues deleted, whatever the reason.
+    queues_deleted,
+
+    /// Counter: messages received from publishers.
+    messages_received,
+    /// Counter: those of them that were received in confirm mode.
+    messages_received_confirm,
+    /// Counter: messages confirmed with `basic.ack` to their publishers.
+    messages_confirmed,
+    /// Counter: messages that reached at least one queue.
+    messages_routed,
+    /// Counter: messages that reached no queue and were dropped.
+    messages_unroutable_dropped,
+    /// Counter: messages that reached no queue and were returned.
+    messages_unroutable_returned,
+    /// Counter: messages delivered to consumers with `no_ack`.
+    messages_delivered_consume_auto_ack,
+    /// Counter: messages delivered to consumers that acknowledge.
+    messages_delivered_consume_manual_ack,
+    /// Counter: messages handed out by `basic.get` with `no_ack`.
+    messages_delivered_get_auto_ack,
+    /// Counter: messages handed out by `basic.get` that are to be acknowledged.
+    messages_delivered_get_manual_ack,
+    /// Counter: `basic.get` that found the queue empty.
+    messages_get_empty,
+    /// Counter: messages delivered with `redelivered` set.
+    messages_redelivered,
+    /// Counter: messages acknowledged by consumers.
+    messages_acknowledged,
+
+    /// Counter: bytes read from AMQP sockets.
+    socket_received_bytes,
+    /// Counter: bytes written to AMQP sockets.
+    socket_sent_bytes,
+    /// Counter: turns of the shard's loop in which there was something to do.
+    turns,
+    /// Gauge: bytes waiting in the batches for other shards.
+    mailbox_bytes,
+    /// Counter: batches sent to other shards.
+    mailbox_batches,
+    /// Gauge: 1 while publishers are not read because a mailbox or a staging area is at its limit.
+    congested,
+
+    /// Counter: records appended to the durable logs.
+    log_records,
+    /// Counter: writes of staged records to the durable logs.
+    log_writes,
+    /// Counter: bytes of those writes.
+    log_written_bytes,
+    /// Counter: completed fdatasync calls of the durable logs.
+    log_syncs,
+    /// Counter: time spent waiting for those calls, in microseconds.
+    log_sync_micros,
+    /// Gauge: bytes staged for the durable logs and not yet written.
+    log_staged_bytes,
+    /// Gauge: segment files of the logs, durable and volatile.
+    log_segments,
+    /// Gauge: bytes of the newest parts of the logs that are held in memory.
+    log_window_bytes,
+    /// Gauge: partitions that take no more work because a write or a sync failed.
+    log_poisoned,
+}
+
+impl ShardStats {
+    /// Counter: messages handed to consumers and to `basic.get`, in whatever mode.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.messages_delivered_consume_auto_ack
+            + self.messages_delivered_consume_manual_ack
+            + self.messages_delivered_get_auto_ack
+            + self.messages_delivered_get_manual_ack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_sizes_fall_into_the_class_whose_bound_they_do_not_exceed() {
+        let mut sizes = MessageSizes::default();
+        for bytes in [0, 100, 101, 100_000_000, 100_000_001] {
+            sizes.record(bytes);
+        }
+        assert_eq!(sizes.classes, [2, 1, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(sizes.count(), 5);
+        assert_eq!(sizes.bytes, 200_000_202);
+    }
+
+    #[test]
+    fn add_sums_every_number() {
+        let mut one = ShardStats { connections: 1, log_syncs: 2, ..ShardStats::default() };
+        one.message_sizes.record(5);
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!((sum.connections, sum.log_syncs, sum.message_sizes.bytes), (2, 4, 10));
+    }
+
+    #[test]
+    fn delivered_is_the_sum_of_the_four_modes() {
+        let stats = ShardStats {
+            messages_delivered_consume_auto_ack: 1,
+            messages_delivered_consume_manual_ack: 2,
+            messages_delivered_get_auto_ack: 3,
+            messages_delivered_get_manual_ack: 4,
+            ..ShardStats::default()
+        };
+        assert_eq!(stats.delivered(), 10);
+    }
+}
