@@ -1,1 +1,9 @@
 //! The AMQP 0-9-1 wire protocol, sockets and metrics of the RingMQ broker.
+
+pub mod amqp;
+mod broker;
+pub mod config;
+pub mod http;
+pub mod metrics;
+pub mod server;
+pub mod startup;

@@ -1,0 +1,3 @@
+//! AMQP 0-9-1: the codec and the machines of connections and channels.
+
+pub mod codec;
