@@ -1,0 +1,77 @@
+//! From a configuration to a running broker, and back when the process is told to stop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::broker::Broker;
+use crate::config::{Config, CpuList};
+use crate::http;
+use crate::metrics::{Identity, Metrics};
+use crate::startup::{self, StartError};
+
+/// Exit code of a process that a second signal ends while it is stopping.
+const EXIT_AT_ONCE: i32 = 1;
+
+/// Runs the broker until SIGTERM or SIGINT, then stops it cleanly; a second signal ends the process at once.
+/// Must be called before the process has started a thread.
+pub fn run(config: &Config) -> Result<(), StartError> {
+    startup::prepare(&config.cpus)?;
+    let mut signals = stop_signals().map_err(|source| StartError::System {
+        what: "signal handling",
+        source,
+    })?;
+    let amqp = startup::claim("--amqp", config.amqp)?;
+    let metrics_listener = startup::bind("--metrics", config.metrics)?;
+    let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
+
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        shards = config.shards,
+        cpus = %CpuList::new(config.cpus.iter().copied()).expect("a configuration has a CPU"),
+        "starting RingMQ"
+    );
+    let broker = Broker::start(config, amqp)?;
+    Metrics::new(identity(), config.data_dir.clone(), broker.stats())
+        .map_err(io::Error::other)
+        .and_then(|metrics| http::serve_metrics(metrics_listener, metrics))
+        .map_err(|source| StartError::System {
+            what: "the metrics server",
+            source,
+        })?;
+    if let Some(address) = config.http {
+        tracing::warn!(%address, "nothing listens on the address of --http: there is no management API yet");
+    }
+    tracing::info!(%amqp, %metrics, "ready");
+
+    let signal = signals.forever().next();
+    tracing::info!(signal, "stopping: a second signal ends the process at once");
+    broker.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The signals that stop the broker. The first one comes out of the iterator, the second one ends the process.
+fn stop_signals() -> io::Result<Signals> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // Handlers run in the order of registration: the first signal finds the flag down and puts it up.
+        flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&stopping))?;
+        flag::register(signal, Arc::clone(&stopping))?;
+    }
+    Signals::new([SIGTERM, SIGINT])
+}
+
+fn identity() -> Identity {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let node = format!("ringmq@{host}");
+    Identity {
+        cluster: node.clone(),
+        node,
+    }
+}
