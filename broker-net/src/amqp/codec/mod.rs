@@ -18,6 +18,9 @@ mod method;
 #[expect(clippy::indexing_slicing, reason = "writes at offsets of its own making")]
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use content::{ContentHeader, Properties};
 pub use error::{FrameStart, MethodId, WireError};
 pub use field_table::MAX_TABLE_DEPTH;
