@@ -1,0 +1,106 @@
+"""The broker under test: a process of ours on free loopback ports, or one that runs already."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pika
+
+#: Seconds after which something that has not happened is taken as never happening. No test measures time.
+PATIENCE = 20
+
+
+class Broker:
+    """One ringmq process and its data directory. `restart` and `kill` keep the data and the ports."""
+
+    def __init__(self, binary, data_dir, *flags):
+        self.binary = binary
+        self.data_dir = data_dir
+        self.flags = list(flags)
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.log_path = os.path.join(data_dir, "..", "broker.log")
+        self.process = None
+
+    def start(self):
+        """Starts the process and returns when it accepts AMQP connections."""
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the broker ended with {self.process.returncode}:\n{self.log()}")
+            try:
+                self.connect().close()
+                return self
+            except pika.exceptions.AMQPConnectionError:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the broker does not accept connections:\n{self.log()}") from None
+                time.sleep(0.02)
+
+    def command(self):
+        """The command line that `start` runs."""
+        addresses = ["--amqp", f"{self.host}:{self.port}", "--metrics", f"{self.host}:{self.metrics_port}"]
+        return [self.binary, "--data-dir", self.data_dir, *addresses, *self.flags]
+
+    def stop(self, by=signal.SIGTERM):
+        """Sends the process a signal and returns its exit code."""
+        if self.process is None:
+            return None
+        self.process.send_signal(by)
+        code = self.process.wait(PATIENCE)
+        self.process = None
+        return code
+
+    def kill(self):
+        """Ends the process as a crash would."""
+        return self.stop(signal.SIGKILL)
+
+    def restart(self, by=signal.SIGTERM):
+        """Stops the process by a signal and starts it again on the same data."""
+        self.stop(by)
+        return self.start()
+
+    def log(self):
+        """What the process has logged so far."""
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def metric(self, name):
+        """The sum of a metric over its labels."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.metrics_port}/metrics", timeout=PATIENCE) as answer:
+            text = answer.read().decode()
+        values = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+        assert values, f"no metric {name} in\n{text}"
+        return sum(float(value) for value in values)
+
+    def parameters(self, **overrides):
+        """pika's connection parameters for this broker."""
+        overrides.setdefault("credentials", pika.PlainCredentials("guest", "guest"))
+        return pika.ConnectionParameters(self.host, self.port, **overrides)
+
+    def connect(self, **overrides):
+        """A new blocking connection."""
+        return pika.BlockingConnection(self.parameters(**overrides))
+
+
+class RunningBroker(Broker):
+    """A broker that somebody else started: tests that stop it or read its metrics cannot run."""
+
+    def __init__(self, address):
+        host, port = address.rsplit(":", 1)
+        self.host = host
+        self.port = int(port)
+        self.process = None
+
+
+def free_port():
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
