@@ -1,0 +1,305 @@
+//! Permissions: what a user may configure, write and read in a virtual host.
+//!
+//! Each is a regular expression that the name of an exchange or queue must contain a match of (RabbitMQ's rule: to
+//! match whole names the expression must say `^` and `$`). An empty expression matches nothing. The default
+//! exchange is checked under the name `amq.default`.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use regex::{Regex, RegexBuilder};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ChannelCode, ChannelError};
+use crate::model::exchange::DEFAULT_EXCHANGE;
+use crate::model::vhost::{Resource, ResourceKind};
+
+/// Memory that one compiled expression may take, in bytes. An expression that needs more is refused.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// The name under which the default exchange is checked.
+const DEFAULT_EXCHANGE_ALIAS: &str = "amq.default";
+
+/// The permissions of a user in a virtual host, as the catalog stores them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionDefinition {
+    /// The user.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// What may be declared and deleted.
+    pub configure: String,
+    /// What may be published to and bound (as destination).
+    pub write: String,
+    /// What may be consumed, purged and bound (as source).
+    pub read: String,
+}
+
+impl PermissionDefinition {
+    /// Everything is allowed.
+    #[must_use]
+    pub fn full(user: &str, vhost: &str) -> Self {
+        let all = || ".*".to_owned();
+        Self {
+            user: user.to_owned(),
+            vhost: vhost.to_owned(),
+            configure: all(),
+            write: all(),
+            read: all(),
+        }
+    }
+
+    /// The first of the three that is not a regular expression, with the reason. Such a one matches nothing.
+    pub fn check(&self) -> Result<(), (Access, String)> {
+        for (access, pattern) in [
+            (Access::Configure, &self.configure),
+            (Access::Write, &self.write),
+            (Access::Read, &self.read),
+        ] {
+            compile(pattern).map_err(|error| (access, error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What somebody wants to do with a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Declare or delete it.
+    Configure,
+    /// Put messages into it.
+    Write,
+    /// Take messages out of it.
+    Read,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configure => "configure",
+            Self::Write => "write",
+            Self::Read => "read",
+        })
+    }
+}
+
+/// The permissions of all users in all virtual hosts.
+#[derive(Debug, Default)]
+pub struct Permissions {
+    /// By virtual host and user.
+    by_vhost: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Permission>>,
+}
+
+/// The definition with its expressions, compiled when they are needed first.
+#[derive(Debug)]
+struct Permission {
+    definition: PermissionDefinition,
+    configure: Pattern,
+    write: Pattern,
+    read: Pattern,
+}
+
+/// An expression that was compiled; none if it is empty or malformed, which matches nothing.
+#[derive(Debug, Default)]
+struct Pattern(OnceLock<Option<Regex>>);
+
+impl Pattern {
+    fn is_match(&self, pattern: &str, name: &str) -> bool {
+        let regex = self.0.get_or_init(|| match pattern {
+            "" => None,
+            _ => compile(pattern).ok(),
+        });
+        regex.as_ref().is_some_and(|regex| regex.is_match(name))
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build()
+}
+
+impl Permission {
+    fn allows(&self, access: Access, name: &str) -> bool {
+        match access {
+            Access::Configure => self.configure.is_match(&self.definition.configure, name),
+            Access::Write => self.write.is_match(&self.definition.write, name),
+            Access::Read => self.read.is_match(&self.definition.read, name),
+        }
+    }
+}
+
+impl Permissions {
+    /// Sets or replaces the permissions of a user in a virtual host.
+    pub fn set(&mut self, definition: PermissionDefinition) {
+        let user = definition.user.as_str().into();
+        let users = self.by_vhost.entry(definition.vhost.as_str().into()).or_default();
+        let [configure, write, read] = Default::default();
+        users.insert(
+            user,
+            Permission {
+                definition,
+                configure,
+                write,
+                read,
+            },
+        );
+    }
+
+    /// Removes the permissions of a user in a virtual host; true if there were any.
+    pub fn remove(&mut self, user: &str, vhost: &str) -> bool {
+        self.by_vhost
+            .get_mut(vhost)
+            .is_some_and(|users| users.remove(user).is_some())
+    }
+
+    /// Removes all permissions of a user, in every virtual host.
+    pub fn remove_user(&mut self, user: &str) {
+        for users in self.by_vhost.values_mut() {
+            users.remove(user);
+        }
+    }
+
+    /// Removes all permissions in a virtual host.
+    pub fn remove_vhost(&mut self, vhost: &str) {
+        self.by_vhost.remove(vhost);
+    }
+
+    /// The permissions of a user in a virtual host. None: the user may not open it.
+    #[must_use]
+    pub fn get(&self, user: &str, vhost: &str) -> Option<&PermissionDefinition> {
+        Some(&self.by_vhost.get(vhost)?.get(user)?.definition)
+    }
+
+    /// All permissions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &PermissionDefinition> {
+        self.by_vhost
+            .values()
+            .flat_map(FxHashMap::values)
+            .map(|permission| &permission.definition)
+    }
+
+    /// 403 if the user may not do that.
+    pub fn check(&self, user: &str, access: Access, resource: Resource<'_>) -> Result<(), ChannelError> {
+        let mut resource = resource;
+        if resource.kind == ResourceKind::Exchange && resource.name == DEFAULT_EXCHANGE {
+            resource.name = DEFAULT_EXCHANGE_ALIAS;
+        }
+        let permission = self
+            .by_vhost
+            .get(resource.vhost)
+            .and_then(|users| users.get(user));
+        if permission.is_some_and(|permission| permission.allows(access, resource.name)) {
+            return Ok(());
+        }
+        Err(ChannelCode::AccessRefused
+            .error(format!("{access} access to {resource} refused for user '{user}'")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(configure: &str, write: &str, read: &str) -> Permissions {
+        let mut permissions = Permissions::default();
+        permissions.set(PermissionDefinition {
+            user: "u".into(),
+            vhost: "/".into(),
+            configure: configure.into(),
+            write: write.into(),
+            read: read.into(),
+        });
+        permissions
+    }
+
+    fn queue(name: &str) -> Resource<'_> {
+        Resource::queue("/", name)
+    }
+
+    #[test]
+    fn expressions_match_parts_of_names() {
+        let permissions = permissions("^a", "b", "^c$");
+        assert_eq!(permissions.check("u", Access::Configure, queue("abc")), Ok(()));
+        assert!(permissions.check("u", Access::Configure, queue("ba")).is_err());
+        assert_eq!(permissions.check("u", Access::Write, queue("abc")), Ok(()));
+        assert_eq!(permissions.check("u", Access::Read, queue("c")), Ok(()));
+        assert!(permissions.check("u", Access::Read, queue("abc")).is_err());
+    }
+
+    #[test]
+    fn refusals_name_what_and_who() {
+        let permissions = permissions("", "", ".*");
+        assert_eq!(
+            permissions
+                .check("u", Access::Configure, queue("q"))
+                .unwrap_err()
+                .to_string(),
+            "ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'u'"
+        );
+        assert_eq!(
+            permissions
+                .check("u", Access::Write, Resource::exchange("/", ""))
+                .unwrap_err()
+                .to_string(),
+            "ACCESS_REFUSED - write access to exchange 'amq.default' in vhost '/' refused for user 'u'"
+        );
+        assert_eq!(permissions.check("u", Access::Read, queue("q")), Ok(()));
+    }
+
+    #[test]
+    fn empty_and_malformed_expressions_match_nothing() {
+        for pattern in ["", "(", "a{99999}{99999}"] {
+            let permissions = permissions(pattern, ".*", ".*");
+            assert!(
+                permissions.check("u", Access::Configure, queue("q")).is_err(),
+                "{pattern:?}"
+            );
+        }
+        let mut definition = PermissionDefinition::full("u", "/");
+        assert_eq!(definition.check(), Ok(()));
+        definition.write = "(".into();
+        assert_eq!(definition.check().unwrap_err().0, Access::Write);
+    }
+
+    #[test]
+    fn the_default_exchange_is_checked_as_amq_default() {
+        let permissions = permissions("", "^amq\\.default$", "");
+        assert_eq!(
+            permissions.check("u", Access::Write, Resource::exchange("/", "")),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn strangers_and_other_virtual_hosts_have_no_permissions() {
+        let mut permissions = permissions(".*", ".*", ".*");
+        assert!(permissions.check("other", Access::Read, queue("q")).is_err());
+        assert!(
+            permissions
+                .check("u", Access::Read, Resource::queue("other", "q"))
+                .is_err()
+        );
+        assert!(permissions.get("u", "other").is_none());
+        assert!(permissions.remove("u", "/"));
+        assert!(!permissions.remove("u", "/"));
+        assert!(permissions.check("u", Access::Read, queue("q")).is_err());
+        permissions.set(PermissionDefinition::full("u", "/"));
+        permissions.remove_user("u");
+        assert_eq!(permissions.iter().count(), 0);
+        permissions.set(PermissionDefinition::full("u", "/"));
+        permissions.remove_vhost("/");
+        assert_eq!(permissions.iter().count(), 0);
+    }
+
+    #[test]
+    fn replacing_takes_effect_at_once() {
+        let mut permissions = permissions(".*", "", "");
+        assert_eq!(permissions.check("u", Access::Configure, queue("q")), Ok(()));
+        permissions.set(PermissionDefinition {
+            configure: String::new(),
+            ..PermissionDefinition::full("u", "/")
+        });
+        assert!(permissions.check("u", Access::Configure, queue("q")).is_err());
+        assert_eq!(permissions.check("u", Access::Write, queue("q")), Ok(()));
+    }
+}

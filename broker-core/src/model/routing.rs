@@ -1,0 +1,479 @@
+//! The routing table of one virtual host: exchanges, queue names, bindings, and where a message goes.
+//!
+//! Every shard holds a copy and applies the same changes in the same order. A change costs the same whatever the
+//! number of queues and bindings; deleting a queue or an exchange costs as much as it has bindings.
+//!
+//! **Invariant.** The exchanges [`PREDECLARED`] always exist. The default exchange has no bindings: it finds
+//! queues by name.
+
+use std::cell::LazyCell;
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+use rustc_hash::{FxHashMap, FxHashSet};
+use slab::Slab;
+
+use crate::ids::QueueId;
+use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
+use crate::model::exchange::{
+    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, PREDECLARED,
+    TopicScratch,
+};
+use crate::model::field_table::EncodedTable;
+use crate::model::vhost::ResourceKind;
+
+/// Exchanges, queue names and bindings of one virtual host.
+#[derive(Debug)]
+pub struct RoutingTable {
+    exchanges: Slab<Exchange>,
+    exchanges_by_name: FxHashMap<Arc<str>, ExchangeId>,
+    queues: FxHashMap<QueueId, Queue>,
+    queues_by_name: FxHashMap<Arc<str>, QueueId>,
+    bindings: BindingSet,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    definition: Arc<ExchangeDefinition>,
+    index: ExchangeIndex,
+    /// The bindings from this exchange.
+    outgoing: BindingList,
+    /// The bindings to this exchange.
+    incoming: BindingList,
+}
+
+#[derive(Debug)]
+struct Queue {
+    name: Arc<str>,
+    /// The bindings to this queue.
+    incoming: BindingList,
+}
+
+/// What went with an unbind or a delete, the thing deleted itself included if it is an exchange.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Removed {
+    /// The bindings.
+    pub bindings: Vec<BindingDefinition>,
+    /// The exchanges: the one deleted, and those with `auto_delete` that lost their last binding.
+    pub exchanges: Vec<Arc<ExchangeDefinition>>,
+}
+
+/// Where a message goes. Kept between calls of [`RoutingTable::route`] for its buffers.
+#[derive(Debug, Default)]
+pub struct Route {
+    queues: Vec<QueueId>,
+    depends_on_headers: bool,
+    topic: TopicScratch,
+    work: Vec<ExchangeId>,
+    seen: FxHashSet<ExchangeId>,
+}
+
+impl Route {
+    /// The queues, each once, in ascending order unless there is no more than one. Empty: unroutable.
+    #[must_use]
+    pub fn queues(&self) -> &[QueueId] {
+        &self.queues
+    }
+
+    /// The message passed a headers exchange. If not, every message with the same exchange and routing keys goes
+    /// to the same queues until the table changes.
+    #[must_use]
+    pub fn depends_on_headers(&self) -> bool {
+        self.depends_on_headers
+    }
+
+    fn clear(&mut self) {
+        self.queues.clear();
+        self.depends_on_headers = false;
+        self.work.clear();
+        self.seen.clear();
+    }
+
+    /// Exchanges that are bound in a circle, or reached twice, do their work once.
+    fn visit(&mut self, exchange: ExchangeId) {
+        if self.seen.insert(exchange) {
+            self.work.push(exchange);
+        }
+    }
+
+    /// A queue may be reached by several bindings and gets the message once.
+    fn deduplicate(&mut self) {
+        if !self.queues.is_sorted_by(|one, next| one < next) {
+            self.queues.sort_unstable();
+            self.queues.dedup();
+        }
+    }
+}
+
+impl Default for RoutingTable {
+    fn default() -> Self {
+        let mut table = Self {
+            exchanges: Slab::new(),
+            exchanges_by_name: FxHashMap::default(),
+            queues: FxHashMap::default(),
+            queues_by_name: FxHashMap::default(),
+            bindings: BindingSet::default(),
+        };
+        for (name, kind) in PREDECLARED {
+            table.add_exchange(ExchangeDefinition::predeclared(name, kind));
+        }
+        table
+    }
+}
+
+/// Exchanges and queues.
+impl RoutingTable {
+    /// The exchange with this name.
+    #[must_use]
+    pub fn exchange(&self, name: &str) -> Option<ExchangeId> {
+        self.exchanges_by_name.get(name).copied()
+    }
+
+    /// The definition of an exchange of this table.
+    #[must_use]
+    pub fn exchange_definition(&self, exchange: ExchangeId) -> &Arc<ExchangeDefinition> {
+        &self.exchanges[exchange.index()].definition
+    }
+
+    /// All exchanges, in no order.
+    pub fn exchanges(&self) -> impl Iterator<Item = &Arc<ExchangeDefinition>> {
+        self.exchanges.iter().map(|(_, exchange)| &exchange.definition)
+    }
+
+    /// Adds an exchange. If one with this name exists it stays as it is.
+    pub fn add_exchange(&mut self, definition: ExchangeDefinition) -> ExchangeId {
+        if let Some(existing) = self.exchange(&definition.name) {
+            return existing;
+        }
+        let name: Arc<str> = definition.name.as_str().into();
+        let index = ExchangeIndex::new(&definition);
+        let (outgoing, incoming) = (BindingList::Empty, BindingList::Empty);
+        let slot = self.exchanges.insert(Exchange {
+            definition: Arc::new(definition),
+            index,
+            outgoing,
+            incoming,
+        });
+        let id = ExchangeId::from_index(slot);
+        self.exchanges_by_name.insert(name, id);
+        id
+    }
+
+    /// Deletes an exchange with all bindings from it and to it.
+    pub fn remove_exchange(&mut self, exchange: ExchangeId) -> Removed {
+        let mut removed = Removed::default();
+        self.remove_exchanges(vec![exchange], &mut removed);
+        removed
+    }
+
+    /// True if bindings lead from the exchange (what `if-unused` asks).
+    #[must_use]
+    pub fn is_source(&self, exchange: ExchangeId) -> bool {
+        !self.exchanges[exchange.index()].outgoing.is_empty()
+    }
+
+    /// The queue with this name.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueId> {
+        self.queues_by_name.get(name).copied()
+    }
+
+    /// The name of a queue.
+    #[must_use]
+    pub fn queue_name(&self, queue: QueueId) -> Option<&Arc<str>> {
+        Some(&self.queues.get(&queue)?.name)
+    }
+
+    /// All queues, in no order.
+    pub fn queues(&self) -> impl Iterator<Item = (QueueId, &Arc<str>)> {
+        self.queues.iter().map(|(id, queue)| (*id, &queue.name))
+    }
+
+    /// The number of queues.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Adds a queue. The caller has checked that neither name nor id is taken.
+    pub fn add_queue(&mut self, queue: QueueId, name: Arc<str>) {
+        let displaced = self.queues_by_name.insert(Arc::clone(&name), queue);
+        assert!(displaced.is_none(), "a queue is added once");
+        self.queues.insert(
+            queue,
+            Queue {
+                name,
+                incoming: BindingList::Empty,
+            },
+        );
+    }
+
+    /// Deletes a queue with all bindings to it.
+    pub fn remove_queue(&mut self, queue: QueueId) -> Removed {
+        let mut removed = Removed::default();
+        let mut unused = Vec::new();
+        let incoming = self
+            .queues
+            .get_mut(&queue)
+            .map(|queue| std::mem::take(&mut queue.incoming));
+        for id in incoming.unwrap_or_default().as_slice() {
+            self.remove_binding(*id, false, &mut removed, &mut unused);
+        }
+        if let Some(Queue { name, .. }) = self.queues.remove(&queue) {
+            self.queues_by_name.remove(&name);
+        }
+        self.remove_exchanges(unused, &mut removed);
+        removed
+    }
+}
+
+/// Bindings.
+impl RoutingTable {
+    /// Binds; false if the binding exists. The caller has checked it with [`ExchangeType::check_binding`] and that
+    /// `source` is not the default exchange. Source and destination are of this table.
+    pub fn bind(
+        &mut self,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &str,
+        arguments: &FieldTable,
+    ) -> bool {
+        let encoded = EncodedTable::new(arguments);
+        if self
+            .bindings
+            .find(source, destination, routing_key, &encoded)
+            .is_some()
+        {
+            return false;
+        }
+        let exchange = &mut self.exchanges[source.index()];
+        let routing_key = exchange
+            .index
+            .shared_key(routing_key)
+            .unwrap_or_else(|| routing_key.into());
+        let id = self.bindings.insert(Binding {
+            source,
+            destination,
+            routing_key: Arc::clone(&routing_key),
+            arguments: encoded,
+            source_place: 0,
+            destination_place: 0,
+            index_place: 0,
+        });
+        let index_place = exchange.index.insert(id, &routing_key, arguments);
+        let source_place = exchange.outgoing.push(id);
+        let destination_place = self
+            .incoming_mut(destination)
+            .expect("a destination is not removed before its bindings")
+            .push(id);
+        let binding = self.bindings.get_mut(id);
+        binding.index_place = index_place;
+        binding.source_place = source_place;
+        binding.destination_place = destination_place;
+        true
+    }
+
+    /// True if there is this binding.
+    #[must_use]
+    pub fn is_bound(
+        &self,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &str,
+        arguments: &FieldTable,
+    ) -> bool {
+        self.bindings.find(source, destination, routing_key, &EncodedTable::new(arguments)).is_some()
+    }
+
+    /// Unbinds; nothing if there is no such binding.
+    pub fn unbind(
+        &mut self,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &str,
+        arguments: &FieldTable,
+    ) -> Option<Removed> {
+        let id = self
+            .bindings
+            .find(source, destination, routing_key, &EncodedTable::new(arguments))?;
+        let mut removed = Removed::default();
+        let mut unused = Vec::new();
+        self.remove_binding(id, true, &mut removed, &mut unused);
+        self.remove_exchanges(unused, &mut removed);
+        Some(removed)
+    }
+
+    /// All bindings, in no order; the implicit ones of the default exchange are not among them.
+    pub fn bindings(&self) -> impl Iterator<Item = BindingDefinition> {
+        self.bindings
+            .iter()
+            .map(|binding| self.binding_definition(binding))
+    }
+
+    /// The bindings from an exchange, in no order.
+    pub fn bindings_from(&self, exchange: ExchangeId) -> impl Iterator<Item = BindingDefinition> {
+        self.definitions(&self.exchanges[exchange.index()].outgoing)
+    }
+
+    /// The bindings to a queue or exchange, in no order.
+    pub fn bindings_to(&self, destination: Destination) -> impl Iterator<Item = BindingDefinition> {
+        let incoming = match destination {
+            Destination::Queue(queue) => self.queues.get(&queue).map(|queue| &queue.incoming),
+            Destination::Exchange(exchange) => Some(&self.exchanges[exchange.index()].incoming),
+        };
+        incoming.into_iter().flat_map(|list| self.definitions(list))
+    }
+
+    /// The number of bindings, those of the default exchange not counted.
+    #[must_use]
+    pub fn binding_count(&self) -> usize {
+        self.bindings.len()
+    }
+
+    fn definitions(&self, list: &BindingList) -> impl Iterator<Item = BindingDefinition> {
+        list.as_slice()
+            .iter()
+            .map(|id| self.binding_definition(self.bindings.get(*id)))
+    }
+
+    fn binding_definition(&self, binding: &Binding) -> BindingDefinition {
+        let (destination_kind, destination) = match binding.destination {
+            Destination::Queue(queue) => (ResourceKind::Queue, self.queues[&queue].name.to_string()),
+            Destination::Exchange(exchange) => (
+                ResourceKind::Exchange,
+                self.exchange_definition(exchange).name.clone(),
+            ),
+        };
+        BindingDefinition {
+            source: self.exchange_definition(binding.source).name.clone(),
+            destination,
+            destination_kind,
+            routing_key: binding.routing_key.to_string(),
+            arguments: binding.arguments.decode(),
+        }
+    }
+
+    fn incoming_mut(&mut self, destination: Destination) -> Option<&mut BindingList> {
+        match destination {
+            Destination::Queue(queue) => self.queues.get_mut(&queue).map(|queue| &mut queue.incoming),
+            Destination::Exchange(exchange) => self
+                .exchanges
+                .get_mut(exchange.index())
+                .map(|exchange| &mut exchange.incoming),
+        }
+    }
+
+    /// Takes one binding out of every list, that of its destination only if it is `listed` there still. A source
+    /// with `auto_delete` that has no binding left goes into `unused`.
+    fn remove_binding(
+        &mut self,
+        id: BindingId,
+        listed: bool,
+        removed: &mut Removed,
+        unused: &mut Vec<ExchangeId>,
+    ) {
+        removed
+            .bindings
+            .push(self.binding_definition(self.bindings.get(id)));
+        let binding = self.bindings.remove(id);
+        if listed {
+            let place = binding.destination_place;
+            let incoming = self.incoming_mut(binding.destination);
+            if let Some(moved) = incoming.and_then(|incoming| incoming.swap_remove(place)) {
+                self.bindings.get_mut(moved).destination_place = place;
+            }
+        }
+        let source = &mut self.exchanges[binding.source.index()];
+        if let Some(moved) = source.index.remove(id, &binding.routing_key, binding.index_place) {
+            self.bindings.get_mut(moved).index_place = binding.index_place;
+        }
+        if let Some(moved) = source.outgoing.swap_remove(binding.source_place) {
+            self.bindings.get_mut(moved).source_place = binding.source_place;
+        }
+        if source.outgoing.is_empty() && source.definition.auto_delete {
+            unused.push(binding.source);
+        }
+    }
+
+    /// Deletes the exchanges `unused`, and those that lose their last binding by that.
+    fn remove_exchanges(&mut self, mut unused: Vec<ExchangeId>, removed: &mut Removed) {
+        while let Some(id) = unused.pop() {
+            // An exchange can come here twice: it was deleted, or it deletes itself by a binding to itself.
+            let Some(exchange) = self.exchanges.get(id.index()) else {
+                continue;
+            };
+            let all = [exchange.outgoing.as_slice(), exchange.incoming.as_slice()].concat();
+            for binding in all {
+                // A binding of the exchange to itself is in both lists.
+                if self.bindings.contains(binding) {
+                    self.remove_binding(binding, true, removed, &mut unused);
+                }
+            }
+            unused.retain(|other| *other != id);
+            let Exchange { definition, .. } = self.exchanges.remove(id.index());
+            self.exchanges_by_name.remove(definition.name.as_str());
+            removed.exchanges.push(definition);
+        }
+    }
+}
+
+/// Routing.
+impl RoutingTable {
+    /// Finds the queues for a message published to `exchange` with these routing keys: its own, and those of its CC
+    /// and BCC headers. `headers` is called once if an exchange asks for them, otherwise not at all.
+    pub fn route(
+        &self,
+        exchange: ExchangeId,
+        routing_keys: &[&str],
+        headers: impl FnOnce() -> FieldTable,
+        route: &mut Route,
+    ) {
+        route.clear();
+        let input = MatchInput {
+            routing_keys,
+            headers: LazyCell::new(headers),
+        };
+        route.visit(exchange);
+        while let Some(exchange) = route.work.pop() {
+            self.route_one(exchange, &input, route);
+        }
+        route.deduplicate();
+    }
+
+    /// What one exchange does with the message: to its bindings, or to the alternate exchange if none matches.
+    fn route_one<F: FnOnce() -> FieldTable>(
+        &self,
+        id: ExchangeId,
+        input: &MatchInput<'_, F>,
+        route: &mut Route,
+    ) {
+        let exchange = &self.exchanges[id.index()];
+        if exchange.definition.name == DEFAULT_EXCHANGE {
+            route
+                .queues
+                .extend(input.routing_keys.iter().filter_map(|key| self.queue(key)));
+            return;
+        }
+        route.depends_on_headers |= exchange.definition.kind == ExchangeType::Headers;
+        let mut matched = false;
+        let mut topic = std::mem::take(&mut route.topic);
+        exchange
+            .index
+            .find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {
+                matched = true;
+                for binding in bindings {
+                    match self.bindings.get(*binding).destination {
+                        Destination::Queue(queue) => route.queues.push(queue),
+                        Destination::Exchange(next) => route.visit(next),
+                    }
+                }
+            });
+        route.topic = topic;
+        if !matched
+            && let Some(alternate) = exchange.definition.alternate_exchange()
+            && let Some(alternate) = self.exchange(alternate)
+        {
+            route.visit(alternate);
+        }
+    }
+}

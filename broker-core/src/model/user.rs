@@ -1,0 +1,152 @@
+//! Users and their password hashes, in RabbitMQ's format, so that exported definitions can be imported.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// Bytes of salt in front of a hash.
+const SALT_BYTES: usize = 4;
+
+/// How a password is hashed. The names are those of exported definitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HashingAlgorithm {
+    /// Salted SHA-256, the default.
+    #[default]
+    #[serde(rename = "rabbit_password_hashing_sha256")]
+    Sha256,
+    /// Salted SHA-512.
+    #[serde(rename = "rabbit_password_hashing_sha512")]
+    Sha512,
+}
+
+/// A user, as the catalog stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDefinition {
+    /// The name.
+    pub name: String,
+    /// Base64 of salt and hash; empty: the user cannot log in with a password.
+    pub password_hash: String,
+    /// How `password_hash` was made.
+    #[serde(default)]
+    pub hashing_algorithm: HashingAlgorithm,
+    /// `administrator`, `monitoring`, `policymaker`, `management`, `impersonator` and any others.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+impl UserDefinition {
+    /// A user with a password. `salt` is random.
+    #[must_use]
+    pub fn with_password(name: &str, password: &[u8], salt: [u8; SALT_BYTES], tags: &[&str]) -> Self {
+        let hashing_algorithm = HashingAlgorithm::default();
+        Self {
+            name: name.to_owned(),
+            password_hash: hashing_algorithm.hash_password(password, salt),
+            hashing_algorithm,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        }
+    }
+
+    /// True if this is the user's password. An empty password never is. The time taken does not tell how much of
+    /// the hash was right.
+    #[must_use]
+    pub fn verify_password(&self, password: &[u8]) -> bool {
+        let Ok(stored) = STANDARD.decode(&self.password_hash) else {
+            return false;
+        };
+        let Some((salt, stored)) = stored.split_first_chunk() else {
+            return false;
+        };
+        let hash = self.hashing_algorithm.digest(*salt, password);
+        !password.is_empty() && equal_in_constant_time(&hash, stored)
+    }
+
+    /// True if the user has the tag.
+    #[must_use]
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own == tag)
+    }
+}
+
+impl HashingAlgorithm {
+    /// base64(salt ++ hash(salt ++ password)), RabbitMQ's `password_hash`.
+    #[must_use]
+    pub fn hash_password(self, password: &[u8], salt: [u8; SALT_BYTES]) -> String {
+        STANDARD.encode([&salt[..], &self.digest(salt, password)].concat())
+    }
+
+    fn digest(self, salt: [u8; SALT_BYTES], password: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::new()
+                .chain_update(salt)
+                .chain_update(password)
+                .finalize()
+                .to_vec(),
+            Self::Sha512 => Sha512::new()
+                .chain_update(salt)
+                .chain_update(password)
+                .finalize()
+                .to_vec(),
+        }
+    }
+}
+
+fn equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
+    let difference = one
+        .iter()
+        .zip(other)
+        .fold(0, |difference, (one, other)| difference | (one ^ other));
+    // The compiler must not see that one set bit decides.
+    one.len() == other.len() && std::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_rabbitmqs() {
+        // The example in RabbitMQ's documentation of password hashing.
+        let salt = [0x90, 0x8d, 0xc6, 0x0a];
+        let hash = HashingAlgorithm::Sha256.hash_password(b"test12", salt);
+        assert_eq!(hash, "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR");
+    }
+
+    #[test]
+    fn only_the_password_verifies() {
+        for hashing_algorithm in [HashingAlgorithm::Sha256, HashingAlgorithm::Sha512] {
+            let mut user = UserDefinition::with_password("u", b"secret", [1, 2, 3, 4], &["administrator"]);
+            user.hashing_algorithm = hashing_algorithm;
+            user.password_hash = hashing_algorithm.hash_password(b"secret", [1, 2, 3, 4]);
+            assert!(user.verify_password(b"secret"));
+            assert!(!user.verify_password(b"Secret"));
+            assert!(!user.verify_password(b""));
+            assert!(user.has_tag("administrator") && !user.has_tag("monitoring"));
+        }
+    }
+
+    #[test]
+    fn users_without_usable_hash_cannot_log_in() {
+        let mut user = UserDefinition::with_password("u", b"", [0; 4], &[]);
+        assert!(!user.verify_password(b""), "an empty password is no password");
+        for hash in ["", "????", "AAAA", "AAAAAAAA"] {
+            user.password_hash = hash.into();
+            assert!(
+                !user.verify_password(b"x") && !user.verify_password(b""),
+                "{hash:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn definition_survives_json() {
+        let user = UserDefinition::with_password("guest", b"guest", [9, 8, 7, 6], &["administrator"]);
+        let json = serde_json::to_string(&user).unwrap();
+        assert!(
+            json.contains(r#""hashing_algorithm":"rabbit_password_hashing_sha256""#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<UserDefinition>(&json).unwrap(), user);
+    }
+}
