@@ -4,7 +4,7 @@
 //! Every list that holds a binding holds only its [`BindingId`], and the binding knows its place in each
 //! list, so a removal is a swap-remove: nothing is searched, however many bindings share a queue or a key.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
@@ -200,9 +200,7 @@ fn row_hash(binding: &Binding) -> u64 {
 }
 
 fn identity_hash(source: ExchangeId, destination: Destination, key: &str, arguments: &EncodedTable) -> u64 {
-    let mut hasher = FxBuildHasher.build_hasher();
-    (source, destination, key, arguments).hash(&mut hasher);
-    hasher.finish()
+    FxBuildHasher.hash_one((source, destination, key, arguments))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub fn parse(bytes: &[u8]) -> Result<FieldTable, FieldTableError> {
     let entries = long_string(&mut { bytes })?;
     check_entries(entries, true, 0)?;
     match parse_field_table(bytes) {
-        Ok((rest, table)) if rest.is_empty() => Ok(table),
+        Ok(([], table)) => Ok(table),
         _ => Err(FieldTableError::Malformed),
     }
 }
@@ -134,9 +134,9 @@ pub mod exact {
         ShortStr(String),
         LongStr(String),
         LongStrBase64(String),
-        Array(Vec<Value>),
+        Array(Vec<Self>),
         Timestamp(u64),
-        Table(BTreeMap<String, Value>),
+        Table(BTreeMap<String, Self>),
         BinaryBase64(String),
         Void,
     }

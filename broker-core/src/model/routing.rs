@@ -282,7 +282,9 @@ impl RoutingTable {
         routing_key: &str,
         arguments: &FieldTable,
     ) -> bool {
-        self.bindings.find(source, destination, routing_key, &EncodedTable::new(arguments)).is_some()
+        self.bindings
+            .find(source, destination, routing_key, &EncodedTable::new(arguments))
+            .is_some()
     }
 
     /// Unbinds; nothing if there is no such binding.
@@ -477,3 +479,6 @@ impl RoutingTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
