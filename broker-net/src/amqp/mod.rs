@@ -1,3 +1,73 @@
-//! AMQP 0-9-1: the codec and the machines of connections and channels.
+//! AMQP 0-9-1 without I/O: the codec, and the machines of connections and channels.
+//!
+//! A [`Connection`] is the input half: it takes bytes from the socket, calls the shard and writes what it has to
+//! say itself. [`Outputs`] holds the output halves of all connections of a shard: the shard's answers and
+//! deliveries are encoded there. Both take the time as milliseconds and never wait.
 
 pub mod codec;
+
+mod channel;
+mod connection;
+mod names;
+mod outputs;
+
+pub use connection::{Connection, Input, InputState};
+pub use outputs::Outputs;
+
+/// What connections offer and enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Highest channel number, 1 to 65535.
+    pub channel_max: u16,
+    /// Largest frame in bytes, frame header and end included; at least 4096.
+    pub frame_max: u32,
+    /// Heartbeat interval proposed to clients, in seconds; 0 proposes none. The client decides.
+    pub heartbeat_s: u16,
+}
+
+impl Default for Config {
+    /// RabbitMQ's defaults.
+    fn default() -> Self {
+        Self {
+            channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat_s: 60,
+        }
+    }
+}
+
+/// Limits of one connection, each with what happens when it is reached.
+pub(crate) mod limits {
+    /// Bytes waiting to be written to the socket. Beyond it the connection is not read (deliveries are limited
+    /// by their consumers' windows instead).
+    pub(crate) const OUTPUT_BYTES: usize = 1024 * 1024;
+
+    /// Commands submitted without a reply. Beyond it the connection is not read.
+    pub(crate) const PIPELINED_REQUESTS: usize = 1024;
+
+    /// Bytes of the messages in one transaction. Beyond it the channel is closed with 406.
+    pub(crate) const TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
+
+    /// Frame size before tuning, in bytes (RabbitMQ's `initial_frame_max`). A larger frame ends the connection.
+    pub(crate) const INITIAL_FRAME_MAX: u32 = 8192;
+
+    /// How long a client may take until its connection is open, in milliseconds.
+    pub(crate) const HANDSHAKE_MS: u64 = 10_000;
+
+    /// How long a client may take to answer `connection.close`, in milliseconds.
+    pub(crate) const CLOSE_MS: u64 = 10_000;
+
+    /// How long a refused client is kept waiting, in milliseconds, so that it cannot try many passwords.
+    pub(crate) const REFUSED_LINGER_MS: u64 = 3000;
+
+    /// How long the socket of a client that was told to go is still read, in milliseconds, so that the client
+    /// can read why.
+    pub(crate) const CLOSED_LINGER_MS: u64 = 1000;
+
+    /// Buffers kept for reuse by a shard, and the largest of them in bytes. Others are freed.
+    pub(crate) const POOLED_BUFFERS: usize = 64;
+    pub(crate) const POOLED_BUFFER_BYTES: usize = 512 * 1024;
+
+    /// Bytes that a channel keeps for collecting the content of messages between two of them.
+    pub(crate) const KEPT_CONTENT_BYTES: usize = 4096;
+}

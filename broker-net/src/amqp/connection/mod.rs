@@ -1,0 +1,652 @@
+//! The input half of a connection: from the protocol header to close-ok.
+//!
+//! The transport presents what it received with [`Connection::handle_input`], and again after
+//! [`Outputs::take_ready`] named the connection; calls [`Connection::handle_timeout`] when
+//! [`Connection::poll_timeout`] says so; and calls [`Connection::finish`] when the socket is gone.
+
+pub(crate) mod handshake;
+pub(crate) mod heartbeat;
+mod sasl;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use amq_protocol::protocol::{AMQPClass, connection};
+use broker_core::error::{AmqpError, ConnectionCode, ConnectionError};
+use broker_core::ids::{ChannelKey, ConnectionKey};
+use broker_core::shard::Shard;
+
+pub(crate) use self::handshake::ClientCapabilities;
+use self::heartbeat::Heartbeat;
+use super::channel::{Channel, Failure, Flow, Session, Turn};
+use super::codec::{
+    ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame,
+    protocol_header, unexpected_frame,
+};
+use super::outputs::reply::{NO_CHANNEL, Request, RequestKind, close_ok};
+use super::outputs::{Event, Outputs};
+use super::{Config, limits};
+
+/// What became of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Bytes from the front that are done with. The others are to be presented again.
+    pub consumed: usize,
+    /// What is to be done next.
+    pub state: InputState,
+}
+
+/// Whether a connection is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputState {
+    /// More bytes are wanted.
+    NeedMore,
+    /// A frame has to wait. Read no more until the connection is ready again (see [`Outputs::take_ready`]), then
+    /// present the same bytes.
+    Stalled,
+    /// The connection is over: write what there is to write, then close the socket; see
+    /// [`Connection::linger_ms`].
+    Closed,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Connection {
+    config: Arc<Config>,
+    key: ConnectionKey,
+    peer: IpAddr,
+    state: State,
+    frame_max: u32,
+    channel_max: u16,
+    session: Option<Box<Session>>,
+    /// By number. Boxed, because most numbers are not in use.
+    channels: Vec<Option<Box<Channel>>>,
+    open_channels: u16,
+    capabilities: ClientCapabilities,
+    heartbeat: Heartbeat,
+    /// When the handshake or the close is over at the latest.
+    deadline_ms: Option<u64>,
+    linger_ms: u64,
+    /// Bytes that were presented and not consumed: those beyond are new.
+    presented: usize,
+    stalled: bool,
+    publishes: bool,
+}
+
+/// Where in its life a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for the protocol header.
+    Header,
+    /// `connection.start` was sent.
+    Starting,
+    /// `connection.tune` was sent.
+    Tuning {
+        user: Arc<str>,
+    },
+    /// Tune-ok came: waits for `connection.open`.
+    Opening {
+        user: Arc<str>,
+    },
+    Running,
+    /// `connection.close` was sent: everything is discarded until close-ok.
+    Closing,
+    /// The client closed; its exclusive queues are being deleted before close-ok.
+    Ending,
+    Closed,
+}
+
+impl State {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Header => "pre_init",
+            Self::Starting => "starting",
+            Self::Tuning { .. } => "tuning",
+            Self::Opening { .. } => "opening",
+            Self::Running => "running",
+            Self::Closing | Self::Ending => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What became of the bytes at the front.
+enum Step {
+    Consumed(usize),
+    NeedMore,
+    Stall,
+}
+
+impl Connection {
+    /// A connection that was just accepted from `peer`.
+    #[must_use]
+    pub fn new(peer: SocketAddr, config: Arc<Config>, outputs: &mut Outputs, now_ms: u64) -> Self {
+        Self {
+            channel_max: config.channel_max,
+            config,
+            key: outputs.open_connection(),
+            peer: peer.ip(),
+            state: State::Header,
+            frame_max: limits::INITIAL_FRAME_MAX,
+            session: None,
+            channels: Vec::new(),
+            open_channels: 0,
+            capabilities: ClientCapabilities::default(),
+            heartbeat: Heartbeat::new(0, now_ms),
+            deadline_ms: Some(now_ms + limits::HANDSHAKE_MS),
+            linger_ms: limits::CLOSED_LINGER_MS,
+            presented: 0,
+            stalled: false,
+            publishes: false,
+        }
+    }
+
+    /// Names the connection in [`Outputs`].
+    #[must_use]
+    pub fn key(&self) -> ConnectionKey {
+        self.key
+    }
+
+    /// True once the client published: the connection must not be read while the shard is congested.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.publishes
+    }
+
+    /// Of a closed connection: how long the socket is to be kept after everything was written, in milliseconds,
+    /// while what still comes is thrown away, unless the client closes it first.
+    #[must_use]
+    pub fn linger_ms(&self) -> u64 {
+        self.linger_ms
+    }
+
+    /// Takes bytes from the socket: those not consumed before, and any new ones behind them.
+    pub fn handle_input(
+        &mut self,
+        bytes: &[u8],
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+        now_ms: u64,
+    ) -> Input {
+        if bytes.len() > self.presented {
+            self.heartbeat.received();
+        }
+        self.handle_events(shard, outputs, now_ms);
+        let mut consumed = 0;
+        let state = loop {
+            if self.state == State::Closed {
+                break InputState::Closed;
+            }
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            match self.step(rest, shard, outputs, now_ms) {
+                Step::Consumed(length) => consumed += length,
+                Step::NeedMore => break InputState::NeedMore,
+                Step::Stall => break InputState::Stalled,
+            }
+        };
+        if state == InputState::Closed {
+            consumed = bytes.len();
+        }
+        self.presented = bytes.len().saturating_sub(consumed);
+        self.stalled = state == InputState::Stalled;
+        Input {
+            consumed: consumed.min(bytes.len()),
+            state,
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, in the milliseconds of `now_ms`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match (self.deadline_ms, self.heartbeat.deadline_ms()) {
+            (Some(deadline), Some(heartbeat)) => Some(deadline.min(heartbeat)),
+            (deadline, heartbeat) => deadline.or(heartbeat),
+        }
+    }
+
+    /// Does what is due; returns false if the connection is over (as [`InputState::Closed`]).
+    pub fn handle_timeout(&mut self, outputs: &mut Outputs, now_ms: u64) -> bool {
+        if self.deadline_ms.is_some_and(|deadline| now_ms >= deadline) {
+            self.set_closed(0);
+        }
+        let reading = !self.stalled;
+        if let Some(written) = outputs.written_flag(self.key) {
+            let due = self.heartbeat.check(now_ms, written, reading);
+            if due.send {
+                outputs.write_heartbeat(self.key);
+            }
+            if due.dead {
+                self.set_closed(0);
+            }
+        }
+        self.state != State::Closed
+    }
+
+    /// The broker stops: tells the client with `connection.close` 320.
+    pub fn begin_shutdown(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
+        match self.state {
+            State::Running => {
+                let error = ConnectionCode::ConnectionForced
+                    .error("broker forced connection closure with reason 'shutdown'");
+                outputs.fail_connection(self.key, MethodId::default(), &error);
+                self.handle_events(shard, outputs, now_ms);
+            }
+            State::Closing | State::Ending => {}
+            _ => self.set_closed(0),
+        }
+    }
+
+    /// The socket is gone or about to go: gives back everything the connection holds.
+    pub fn finish(mut self, shard: &mut Shard, outputs: &mut Outputs) {
+        self.close_channels(shard, outputs);
+        if self.session.take().is_some() {
+            shard.close_connection(outputs, self.key, None);
+        }
+        outputs.remove_connection(self.key);
+    }
+
+    fn set_closed(&mut self, linger_ms: u64) {
+        self.state = State::Closed;
+        self.linger_ms = linger_ms;
+        self.deadline_ms = None;
+    }
+
+    fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) {
+        for channel in self.channels.drain(..).flatten() {
+            if !channel.is_closing() {
+                shard.close_channel(outputs, channel.key);
+                outputs.remove_channel(channel.key);
+            }
+        }
+        self.channels.shrink_to_fit();
+        self.open_channels = 0;
+    }
+
+    /// Follows what happened to the output half.
+    fn handle_events(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
+        while let Some(event) = outputs.next_event(self.key) {
+            match event {
+                Event::ChannelFailed { number, channel } => {
+                    shard.close_channel(outputs, channel);
+                    if let Some(Some(open)) = self.channels.get_mut(usize::from(number.0))
+                        && open.key == channel
+                    {
+                        open.set_closing();
+                    }
+                }
+                Event::ConnectionFailed => {
+                    self.close_channels(shard, outputs);
+                    if self.session.take().is_some() {
+                        shard.close_connection(outputs, self.key, None);
+                    }
+                    if self.state != State::Closed {
+                        self.state = State::Closing;
+                        self.deadline_ms = Some(now_ms + limits::CLOSE_MS);
+                    }
+                }
+                Event::Closed => self.set_closed(limits::CLOSED_LINGER_MS),
+            }
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, bytes: &[u8], shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) -> Step {
+        if self.state == State::Header {
+            return self.handle_header(bytes, outputs);
+        }
+        let (frame, length) = match next_frame(bytes, self.frame_max) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Step::NeedMore,
+            Err(error) => {
+                // Where the next frame starts is not known any more.
+                self.fail(
+                    MethodId::default(),
+                    error.to_connection_error(),
+                    shard,
+                    outputs,
+                    now_ms,
+                );
+                self.set_closed(limits::REFUSED_LINGER_MS);
+                return Step::Consumed(bytes.len());
+            }
+        };
+        if frame.channel == ChannelId(0) {
+            return match self.handle_control(&frame, shard, outputs, now_ms) {
+                Ok(true) => Step::Consumed(length),
+                Ok(false) => Step::Stall,
+                Err(Failure { method, error }) => {
+                    self.fail(method, connection_error(error), shard, outputs, now_ms);
+                    Step::Consumed(length)
+                }
+            };
+        }
+        match self.state {
+            State::Running => {}
+            State::Closing | State::Ending => return Step::Consumed(length),
+            _ => {
+                let error = unexpected_frame(&frame).to_connection_error();
+                self.fail(MethodId::default(), error, shard, outputs, now_ms);
+                return Step::Consumed(length);
+            }
+        }
+        let behind = bytes.get(length..).unwrap_or_default();
+        match self.handle_channel_frame(&frame, behind, shard, outputs) {
+            Ok((Flow::DoneWith(content), _)) => return Step::Consumed(length + content),
+            Ok((Flow::Stall, _)) => return Step::Stall,
+            Ok((Flow::Done, _)) => {}
+            Ok((Flow::Closed, number)) => self.free_channel(number),
+            Err((channel, Failure { method, error })) => match error {
+                AmqpError::Channel(error) => outputs.fail_channel(channel, method, &error),
+                AmqpError::Connection(error) => outputs.fail_connection(self.key, method, &error),
+            },
+        }
+        self.handle_events(shard, outputs, now_ms);
+        Step::Consumed(length)
+    }
+
+    /// Hands a frame to its channel, which `channel.open` makes.
+    #[inline]
+    fn handle_channel_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        behind: &[u8],
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+    ) -> Result<(Flow, ChannelId), (ChannelKey, Failure)> {
+        let Some(session) = &self.session else {
+            return Ok((Flow::Done, frame.channel));
+        };
+        let Some(Some(channel)) = self.channels.get_mut(usize::from(frame.channel.0)) else {
+            return self
+                .open_channel(frame, outputs)
+                .map(|flow| (flow, frame.channel))
+                .map_err(|failure| (NO_CHANNEL, failure));
+        };
+        let waiting = outputs.waiting(self.key) > 0;
+        if frame.kind != FrameKind::Method {
+            self.publishes = true;
+        } else if outputs.hold_back_for_output(self.key) {
+            return Ok((Flow::Stall, frame.channel));
+        }
+        let mut turn = Turn {
+            shard,
+            outputs,
+            session,
+            waiting,
+        };
+        let result = channel.handle_frame(&mut turn, frame, behind);
+        if let Ok(Flow::DoneWith(_)) = result {
+            self.publishes = true;
+        }
+        result
+            .map(|flow| (flow, frame.channel))
+            .map_err(|failure| (channel.key, failure))
+    }
+
+    /// A frame on a channel that is not open: it must be `channel.open`.
+    #[cold]
+    fn open_channel(&mut self, frame: &Frame<'_>, outputs: &mut Outputs) -> Result<Flow, Failure> {
+        const CHANNEL_OPEN: MethodId = MethodId::new(20, 10);
+        let method = MethodId::of(frame.payload).unwrap_or_default();
+        if frame.kind != FrameKind::Method {
+            let text = "expected method frame, got non method frame instead";
+            return Err(ConnectionCode::UnexpectedFrame.error(text).into());
+        }
+        let failure = |error: ConnectionError| Failure {
+            method,
+            error: error.into(),
+        };
+        Method::parse(frame.payload).map_err(|error| failure(error.to_connection_error()))?;
+        if method != CHANNEL_OPEN {
+            return Err(failure(
+                ConnectionCode::ChannelError.error("expected 'channel.open'"),
+            ));
+        }
+        if outputs.waiting(self.key) > 0 {
+            return Ok(Flow::Stall);
+        }
+        if frame.channel.0 > self.channel_max || self.open_channels >= self.channel_max {
+            return Err(failure(ConnectionCode::NotAllowed.error(format!(
+                "number of channels opened ({}) has reached the negotiated channel_max ({})",
+                self.open_channels, self.channel_max
+            ))));
+        }
+        let index = usize::from(frame.channel.0);
+        if self.channels.len() <= index {
+            self.channels.resize_with(index + 1, || None);
+        }
+        let key = outputs.open_channel(self.key, frame.channel);
+        if let Some(slot) = self.channels.get_mut(index) {
+            *slot = Some(Box::new(Channel::new(key, frame.channel)));
+        }
+        self.open_channels += 1;
+        let open_ok = amq_protocol::protocol::channel::OpenOk {};
+        let open_ok = AMQPClass::Channel(amq_protocol::protocol::channel::AMQPMethod::OpenOk(open_ok));
+        outputs.write_method(self.key, frame.channel, &open_ok);
+        Ok(Flow::Done)
+    }
+
+    fn free_channel(&mut self, number: ChannelId) {
+        if let Some(slot) = self.channels.get_mut(usize::from(number.0))
+            && slot.take().is_some()
+        {
+            self.open_channels -= 1;
+        }
+    }
+
+    /// Raises an exception that closes the connection.
+    #[cold]
+    fn fail(
+        &mut self,
+        method: MethodId,
+        error: ConnectionError,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+        now_ms: u64,
+    ) {
+        outputs.fail_connection(self.key, method, &error);
+        self.handle_events(shard, outputs, now_ms);
+    }
+
+    fn handle_header(&mut self, bytes: &[u8], outputs: &mut Outputs) -> Step {
+        match protocol_header(bytes) {
+            ProtocolHeader::NeedMore => return Step::NeedMore,
+            ProtocolHeader::Supported => {
+                self.state = State::Starting;
+                let start = AMQPClass::Connection(connection::AMQPMethod::Start(handshake::start()));
+                outputs.write_method(self.key, ChannelId(0), &start);
+            }
+            ProtocolHeader::Unsupported => {
+                outputs.write(self.key, |out| out.extend_from_slice(&PROTOCOL_HEADER));
+                self.set_closed(limits::CLOSED_LINGER_MS);
+            }
+        }
+        Step::Consumed(PROTOCOL_HEADER.len().min(bytes.len()))
+    }
+
+    /// A frame on channel 0. False if it has to wait.
+    #[cold]
+    fn handle_control(
+        &mut self,
+        frame: &Frame<'_>,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+        now_ms: u64,
+    ) -> Result<bool, Failure> {
+        let stopping = matches!(self.state, State::Closing | State::Ending);
+        match frame.kind {
+            FrameKind::Heartbeat => return Ok(true),
+            FrameKind::Method => {}
+            _ if stopping => return Ok(true),
+            _ => return Err(unexpected_frame(frame).to_connection_error().into()),
+        }
+        let id = MethodId::of(frame.payload).unwrap_or_default();
+        let failure = |error: ConnectionError| Failure {
+            method: id,
+            error: error.into(),
+        };
+        let method = match Method::parse(frame.payload) {
+            Ok(Method::Other(AMQPClass::Connection(method))) => method,
+            _ if stopping => return Ok(true),
+            Ok(_) => return Err(failure(self.unexpected_method())),
+            Err(error) => return Err(failure(error.to_connection_error())),
+        };
+        if stopping {
+            self.handle_while_stopping(&method, outputs);
+            return Ok(true);
+        }
+        if outputs.waiting(self.key) > 0 {
+            return Ok(false);
+        }
+        self.handle_connection_method(method, shard, outputs, now_ms)
+            .map_err(failure)?;
+        Ok(true)
+    }
+
+    fn handle_while_stopping(&mut self, method: &connection::AMQPMethod, outputs: &mut Outputs) {
+        match method {
+            connection::AMQPMethod::Close(_) if self.state == State::Closing => {
+                outputs.write_late_close_ok(self.key);
+            }
+            connection::AMQPMethod::CloseOk(_) if self.state == State::Closing => self.set_closed(0),
+            _ => {}
+        }
+    }
+
+    fn handle_connection_method(
+        &mut self,
+        method: connection::AMQPMethod,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+        now_ms: u64,
+    ) -> Result<(), ConnectionError> {
+        use connection::AMQPMethod::{Close, Open, StartOk, TuneOk, UpdateSecret};
+        match (method, &self.state) {
+            (StartOk(start_ok), State::Starting) => self.handle_start_ok(&start_ok, shard, outputs),
+            (TuneOk(tune_ok), State::Tuning { user }) => {
+                let user = Arc::clone(user);
+                self.handle_tune_ok(&tune_ok, user, outputs, now_ms)
+            }
+            (Open(open), State::Opening { user }) => {
+                let user = Arc::clone(user);
+                self.handle_open(open.virtual_host.as_str(), user, shard, outputs)
+            }
+            (Close(_), State::Running) => {
+                self.handle_close(shard, outputs, now_ms);
+                Ok(())
+            }
+            (Close(_), _) => {
+                outputs.write_method(self.key, ChannelId(0), &close_ok());
+                self.set_closed(limits::CLOSED_LINGER_MS);
+                Ok(())
+            }
+            (UpdateSecret(_), State::Running) => {
+                // Passwords do not expire: there is nothing to renew.
+                let ok = connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {});
+                outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(ok));
+                Ok(())
+            }
+            _ => Err(self.unexpected_method()),
+        }
+    }
+
+    fn unexpected_method(&self) -> ConnectionError {
+        let text = format!("unexpected method in connection state {}", self.state.name());
+        ConnectionCode::ChannelError.error(text)
+    }
+
+    fn handle_start_ok(
+        &mut self,
+        start_ok: &connection::StartOk,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+    ) -> Result<(), ConnectionError> {
+        self.capabilities = ClientCapabilities::new(&start_ok.client_properties);
+        outputs.set_client(self.key, self.capabilities);
+        let mechanism = start_ok.mechanism.as_str();
+        let credentials = sasl::credentials(mechanism, start_ok.response.as_bytes())?;
+        match shard.authenticate(credentials.username, credentials.password, self.peer) {
+            Ok(user) => {
+                self.state = State::Tuning { user };
+                let tune = connection::AMQPMethod::Tune(handshake::tune(&self.config));
+                outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
+            }
+            Err(failure) => {
+                tracing::warn!(peer = %self.peer, user = credentials.username, ?failure, "login refused");
+                if self.capabilities.authentication_failure_close {
+                    let error = ConnectionCode::AccessRefused.error(format!(
+                        "Login was refused using authentication mechanism {mechanism}. For details see the \
+                         broker logfile."
+                    ));
+                    outputs.fail_connection(self.key, MethodId::default(), &error);
+                }
+                self.set_closed(limits::REFUSED_LINGER_MS);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_tune_ok(
+        &mut self,
+        tune_ok: &connection::TuneOk,
+        user: Arc<str>,
+        outputs: &mut Outputs,
+        now_ms: u64,
+    ) -> Result<(), ConnectionError> {
+        handshake::check_tune_ok(tune_ok, &self.config)?;
+        self.frame_max = tune_ok.frame_max;
+        self.channel_max = tune_ok.channel_max;
+        self.heartbeat = Heartbeat::new(tune_ok.heartbeat, now_ms);
+        outputs.set_frame_max(self.key, tune_ok.frame_max);
+        self.state = State::Opening { user };
+        Ok(())
+    }
+
+    fn handle_open(
+        &mut self,
+        vhost: &str,
+        user: Arc<str>,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+    ) -> Result<(), ConnectionError> {
+        let vhost = shard.open_vhost(self.key, &user, vhost)?;
+        self.session = Some(Box::new(Session {
+            connection: self.key,
+            user,
+            vhost,
+            frame_max: self.frame_max,
+        }));
+        self.state = State::Running;
+        self.deadline_ms = None;
+        let open_ok = connection::AMQPMethod::OpenOk(connection::OpenOk {});
+        outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(open_ok));
+        Ok(())
+    }
+
+    /// The client closes: close-ok follows when its exclusive queues are gone.
+    fn handle_close(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
+        self.close_channels(shard, outputs);
+        self.session = None;
+        self.state = State::Ending;
+        self.deadline_ms = Some(now_ms + limits::CLOSE_MS);
+        let request = Request {
+            method: MethodId::new(10, 50),
+            channel: NO_CHANNEL,
+            number: ChannelId(0),
+            nowait: false,
+            kind: RequestKind::Close,
+            outcome: None,
+        };
+        let request = outputs.expect_reply(self.key, request);
+        shard.close_connection(outputs, self.key, Some(request));
+        self.handle_events(shard, outputs, now_ms);
+    }
+}
+
+/// On channel 0 every exception is one of the connection.
+fn connection_error(error: AmqpError) -> ConnectionError {
+    match error {
+        AmqpError::Connection(error) => error,
+        AmqpError::Channel(error) => ConnectionCode::InternalError.error(error.to_string()),
+    }
+}

@@ -1,0 +1,310 @@
+//! The output half of a channel: its consumers, its unacknowledged messages, its confirms.
+
+use std::collections::VecDeque;
+
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef, RequestId};
+use broker_core::model::message::Message;
+use broker_core::session::Delivery;
+
+use crate::amqp::channel::confirm::Confirms;
+use crate::amqp::channel::unacked::{Entry, Unacked};
+use crate::amqp::codec::{ChannelId, DeliverPrefix, DeliveryTag, write_deliver};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct ChannelOutput {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) number: ChannelId,
+    pub(crate) unacked: Unacked,
+    last_delivery_tag: u64,
+    /// Ascending by id.
+    consumers: Vec<Consumer>,
+    /// Messages of `unacked` that count for a prefetch limit.
+    prefetched: u32,
+    /// Present once `basic.qos` with `global` limited the channel.
+    limit: Option<Box<ChannelLimit>>,
+    /// Present in confirm mode and in transactions.
+    pub(crate) confirms: Option<Box<Confirms>>,
+    /// The connection has the channel in its list of those with confirms to send.
+    pub(crate) confirms_due: bool,
+    /// `confirms` belong to a transaction: the client is not told of them.
+    pub(crate) transactional: bool,
+    /// The `tx.commit` that waits until its publishes are confirmed.
+    pub(crate) committing: Option<RequestId>,
+}
+
+/// A consumer on the channel.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) id: ConsumerId,
+    pub(crate) prefix: DeliverPrefix,
+    /// Absent until consume-ok.
+    pub(crate) queue: Option<QueueRef>,
+    /// `basic.cancel` is on its way: deliveries that still come are not held back.
+    pub(crate) cancelled: bool,
+    /// Window of deliveries in the connection's buffer; not 0 exactly when the connection lists the consumer.
+    window_bytes: u32,
+}
+
+/// The limit of `basic.qos` with `global`, and the deliveries beyond it. How much is held is limited by the
+/// consumers' windows, which come back only when a delivery is written.
+#[derive(Debug, Default)]
+struct ChannelLimit {
+    /// 0 is no limit.
+    prefetch_count: u16,
+    held: VecDeque<Held>,
+}
+
+/// A copied delivery.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) consumer: ConsumerId,
+    pub(crate) queue: QueueRef,
+    pub(crate) token: DeliveryToken,
+    redelivered: bool,
+    /// Exchange, routing key, properties and body, one after the other.
+    bytes: Box<[u8]>,
+    exchange_end: usize,
+    routing_key_end: usize,
+    properties_end: usize,
+}
+
+impl Held {
+    fn new(delivery: &Delivery<'_>, token: DeliveryToken) -> Self {
+        let message = &delivery.message;
+        let bytes = [
+            message.exchange.as_bytes(),
+            message.routing_key.as_bytes(),
+            message.properties,
+            message.body,
+        ];
+        let exchange_end = message.exchange.len();
+        let routing_key_end = exchange_end + message.routing_key.len();
+        let properties_end = routing_key_end + message.properties.len();
+        Self {
+            consumer: delivery.consumer,
+            queue: delivery.queue,
+            token,
+            redelivered: delivery.redelivered,
+            bytes: bytes.concat().into_boxed_slice(),
+            exchange_end,
+            routing_key_end,
+            properties_end,
+        }
+    }
+
+    fn delivery(&self, channel: ChannelKey) -> Delivery<'_> {
+        let part = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
+        let text = |from, to| std::str::from_utf8(part(from, to)).unwrap_or_default();
+        Delivery {
+            channel,
+            consumer: self.consumer,
+            queue: self.queue,
+            token: Some(self.token),
+            redelivered: self.redelivered,
+            message: Message {
+                exchange: text(0, self.exchange_end),
+                routing_key: text(self.exchange_end, self.routing_key_end),
+                properties: part(self.routing_key_end, self.properties_end),
+                body: part(self.properties_end, self.bytes.len()),
+            },
+        }
+    }
+}
+
+/// What a delivery did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Nothing was written: the consumer is gone, or the delivery is held back.
+    Nothing,
+    /// Frames were written.
+    Written,
+    /// Frames were written, and the consumer has to be added to the list of those that get window back.
+    WrittenFirst,
+}
+
+impl ChannelOutput {
+    pub(crate) fn new(connection: ConnectionKey, number: ChannelId) -> Self {
+        Self {
+            connection,
+            number,
+            unacked: Unacked::default(),
+            last_delivery_tag: 0,
+            consumers: Vec::new(),
+            prefetched: 0,
+            limit: None,
+            confirms: None,
+            confirms_due: false,
+            transactional: false,
+            committing: None,
+        }
+    }
+
+    /// Writes a delivery, or holds it back while the channel is at its limit.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        out: &mut Vec<u8>,
+        delivery: &Delivery<'_>,
+        frame_max: u32,
+    ) -> Delivered {
+        let Some(index) = self.consumer_index(delivery.consumer) else {
+            return Delivered::Nothing;
+        };
+        let Some(consumer) = self.consumers.get_mut(index) else {
+            return Delivered::Nothing;
+        };
+        if let Some(token) = delivery.token {
+            if let Some(limit) = &mut self.limit
+                && limit.is_reached(self.prefetched)
+                && !consumer.cancelled
+            {
+                limit.held.push_back(Held::new(delivery, token));
+                return Delivered::Nothing;
+            }
+            self.prefetched += 1;
+            self.unacked.push(Entry::new(
+                self.last_delivery_tag + 1,
+                delivery.queue,
+                token,
+                Some(delivery.consumer),
+            ));
+        }
+        self.last_delivery_tag += 1;
+        let tag = DeliveryTag(self.last_delivery_tag);
+        write_deliver(
+            out,
+            &consumer.prefix,
+            tag,
+            delivery.redelivered,
+            &delivery.message,
+            frame_max,
+        );
+        let first = consumer.window_bytes == 0;
+        consumer.window_bytes = consumer.window_bytes.saturating_add(delivery.window_bytes());
+        if first {
+            Delivered::WrittenFirst
+        } else {
+            Delivered::Written
+        }
+    }
+
+    /// Numbers a message for `basic.get-ok`; `token` is absent if there is nothing to settle.
+    pub(crate) fn fetched(&mut self, queue: QueueRef, token: Option<DeliveryToken>) -> DeliveryTag {
+        self.last_delivery_tag += 1;
+        if let Some(token) = token {
+            self.unacked
+                .push(Entry::new(self.last_delivery_tag, queue, token, None));
+        }
+        DeliveryTag(self.last_delivery_tag)
+    }
+
+    /// Makes room under the channel's limit for messages that were settled.
+    pub(crate) fn settled(&mut self, entries: &[Entry]) {
+        let counted = entries.iter().filter(|entry| entry.counts_for_prefetch()).count();
+        self.prefetched = self
+            .prefetched
+            .saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX));
+    }
+
+    /// Sets the channel's limit, 0 for none.
+    pub(crate) fn set_limit(&mut self, prefetch_count: u16) {
+        match &mut self.limit {
+            Some(limit) => limit.prefetch_count = prefetch_count,
+            None if prefetch_count > 0 => {
+                self.limit = Some(Box::new(ChannelLimit {
+                    prefetch_count,
+                    held: VecDeque::new(),
+                }));
+            }
+            None => {}
+        }
+    }
+
+    /// The next held delivery for which there is room now.
+    pub(crate) fn release(&mut self) -> Option<Held> {
+        let limit = self.limit.as_mut()?;
+        if limit.is_full(self.prefetched) {
+            return None;
+        }
+        limit.held.pop_front()
+    }
+
+    /// Writes what [`release`](Self::release) handed out.
+    pub(crate) fn deliver_released(
+        &mut self,
+        out: &mut Vec<u8>,
+        key: ChannelKey,
+        held: &Held,
+        frame_max: u32,
+    ) -> Delivered {
+        let limit = self.limit.take();
+        let delivered = self.deliver(out, &held.delivery(key), frame_max);
+        self.limit = limit;
+        delivered
+    }
+
+    /// Takes out what is held for a consumer that is being cancelled.
+    pub(crate) fn take_held(&mut self, consumer: ConsumerId) -> Vec<Held> {
+        let Some(limit) = &mut self.limit else {
+            return Vec::new();
+        };
+        let (taken, kept): (VecDeque<Held>, VecDeque<Held>) =
+            limit.held.drain(..).partition(|held| held.consumer == consumer);
+        limit.held = kept;
+        taken.into()
+    }
+
+    pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str) {
+        let prefix = DeliverPrefix::new(self.number, consumer_tag);
+        self.consumers.push(Consumer {
+            id,
+            prefix,
+            queue: None,
+            cancelled: false,
+            window_bytes: 0,
+        });
+    }
+
+    pub(crate) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
+        self.consumer_index(id).map(|index| self.consumers.remove(index))
+    }
+
+    pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        self.consumer_index(id)
+            .and_then(|index| self.consumers.get_mut(index))
+    }
+
+    pub(crate) fn consumer_by_tag(&mut self, consumer_tag: &str) -> Option<&mut Consumer> {
+        self.consumers
+            .iter_mut()
+            .find(|consumer| consumer.prefix.consumer_tag() == consumer_tag)
+    }
+
+    /// Takes the window that a consumer's written deliveries used.
+    pub(crate) fn take_window(&mut self, id: ConsumerId) -> Option<(QueueRef, u32)> {
+        let consumer = self.consumer_mut(id)?;
+        let bytes = std::mem::take(&mut consumer.window_bytes);
+        consumer.queue.map(|queue| (queue, bytes))
+    }
+
+    fn consumer_index(&self, id: ConsumerId) -> Option<usize> {
+        match self.consumers.as_slice() {
+            [only] => (only.id == id).then_some(0),
+            consumers => consumers
+                .binary_search_by_key(&id.0, |consumer| consumer.id.0)
+                .ok(),
+        }
+    }
+}
+
+impl ChannelLimit {
+    fn is_full(&self, prefetched: u32) -> bool {
+        self.prefetch_count != 0 && prefetched >= u32::from(self.prefetch_count)
+    }
+
+    /// Deliveries must not overtake held ones.
+    fn is_reached(&self, prefetched: u32) -> bool {
+        !self.held.is_empty() || self.is_full(prefetched)
+    }
+}
