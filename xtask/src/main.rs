@@ -1,1 +1,67 @@
-fn main() {}
+//! Every task of the repository: `cargo xtask TASK`. Nothing here is needed to run the broker.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
+
+mod broker;
+mod ci;
+mod crash;
+mod fuzz;
+mod interop;
+mod sim;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the RingMQ repository")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that has to pass before a change is merged
+    Ci,
+    /// Every test: those of the workspace, then the interop tests
+    Test,
+    /// Python tests through pika against the real process, in a virtual environment of their own
+    Interop(interop::Interop),
+    /// kill -9 under confirmed load, restart, check that nothing confirmed is lost
+    Crash(crash::Crash),
+    /// The storage simulation with injected faults, from a seed
+    Sim(sim::Sim),
+    /// The property tests and fuzz bodies with many more cases than in a test run
+    Fuzz(fuzz::Fuzz),
+    /// Rules of the code base that the compiler does not check
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Ci => ci::run(&workspace),
+        Task::Test => test::run(&workspace),
+        Task::Interop(task) => task.run(&workspace),
+        Task::Crash(task) => task.run(&workspace),
+        Task::Sim(task) => task.run(&workspace),
+        Task::Fuzz(task) => task.run(&workspace),
+        Task::Tidy => tidy::run(&workspace),
+    }
+}

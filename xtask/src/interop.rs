@@ -1,0 +1,79 @@
+//! `cargo xtask interop`: the Python tests in `interop/`, through pika, against the real process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::workspace::{Profile, Workspace, run};
+
+/// Flags of the task.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Interop {
+    /// Test the release build
+    #[arg(long)]
+    release: bool,
+    /// Test a broker that runs already, instead of ours: tests that need a process of their own are skipped
+    #[arg(long, value_name = "ADDR:PORT")]
+    amqp: Option<String>,
+    /// What is handed on to pytest
+    #[arg(last = true)]
+    pytest: Vec<String>,
+}
+
+impl Interop {
+    pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
+        let tests = workspace.root().join("interop");
+        let environment = environment(workspace, &tests.join("requirements.txt"))?;
+        let mut pytest = Command::new(environment.join("bin/python"));
+        pytest
+            .args(["-m", "pytest"])
+            .args(&self.pytest)
+            .current_dir(&tests);
+        pytest.env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(address) = &self.amqp {
+            pytest.env("RINGMQ_INTEROP_AMQP", address);
+        } else {
+            let profile = if self.release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            };
+            pytest.env(
+                "RINGMQ_INTEROP_BINARY",
+                workspace.build("broker-net", "ringmq", profile)?,
+            );
+        }
+        run(&mut pytest)
+    }
+}
+
+/// Makes the virtual environment, unless it is there with the same requirements, and returns its directory.
+fn environment(workspace: &Workspace, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let directory = workspace.target().join("interop-venv");
+    let wanted = fs::read_to_string(requirements)?;
+    // Written last: an environment that was interrupted while it was made is made again.
+    let made_with = directory.join("requirements.txt");
+    if fs::read_to_string(&made_with).is_ok_and(|made| made == wanted) {
+        return Ok(directory);
+    }
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&directory))
+    .context("Python 3 with its venv module is needed (Debian: python3-venv)")?;
+    let pip = directory.join("bin/python");
+    run(Command::new(pip)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ])
+        .arg(requirements))?;
+    fs::write(&made_with, wanted)?;
+    Ok(directory)
+}
