@@ -13,11 +13,11 @@ pub struct QueueId(pub u64);
 pub struct Seq(pub u64);
 
 /// The place of a record in its partition's log: records are numbered from 1 in the order in which they were staged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lsn(pub u64);
 
 /// A segment of a log. Numbers ascend with age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SegmentId(pub u32);
 
 /// Where a message is in its log. Stays valid until its last message is acked or the log says that it moved.

@@ -1,0 +1,128 @@
+//! The checkpoint: which messages are dead, as one file. It makes the acks in older segments superfluous, so that a
+//! dead segment can go although there are older ones whose messages it acks.
+//!
+//! **Invariant.** A queue that the checkpoint does not name has nothing live in a segment before [`Checkpoint::covers`].
+
+use rustc_hash::FxHashMap;
+
+use crate::dead::DeadSet;
+use crate::ids::{QueueId, SegmentId};
+use crate::queues::Queues;
+use crate::segment::format::{len32, u32_at, u64_at};
+
+/// Name of the file in the directory of the log.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+const MAGIC: [u8; 8] = *b"RINGMQ\0c";
+const FORMAT: u32 = 1;
+const HEADER: usize = 24;
+const QUEUE: usize = 32;
+
+/// A checkpoint, decoded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// What segments before this one record is in here.
+    pub(super) covers: SegmentId,
+    pub(super) queues: FxHashMap<QueueId, CheckpointQueue>,
+}
+
+/// What is known of a queue that had live messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CheckpointQueue {
+    pub(super) dead: DeadSet,
+    pub(super) delivered: u64,
+}
+
+/// Writes down the queues that have live messages.
+pub(super) fn encode(queues: &Queues, covers: SegmentId) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&covers.0.to_le_bytes());
+    out.extend_from_slice(&len32(queues.live().count()).to_le_bytes());
+    for (queue, state) in queues.live() {
+        out.extend_from_slice(&queue.0.to_le_bytes());
+        out.extend_from_slice(&state.delivered.to_le_bytes());
+        out.extend_from_slice(&(state.dead.ranges().count() as u64).to_le_bytes());
+        out.extend_from_slice(&0_u64.to_le_bytes());
+        for (first, last) in state.dead.ranges() {
+            out.extend_from_slice(&first.to_le_bytes());
+            out.extend_from_slice(&last.to_le_bytes());
+        }
+    }
+    let crc = crc32fast::hash(&out[16..]);
+    out[12..16].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Why a checkpoint cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Of a newer format.
+    Newer(u32),
+    /// Not what was written.
+    Damaged,
+}
+
+/// Reads a checkpoint.
+pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
+    if bytes.len() < HEADER || bytes[..8] != MAGIC {
+        return Err(Unreadable::Damaged);
+    }
+    if u32_at(bytes, 8) > FORMAT {
+        return Err(Unreadable::Newer(u32_at(bytes, 8)));
+    }
+    if crc32fast::hash(&bytes[16..]) != u32_at(bytes, 12) {
+        return Err(Unreadable::Damaged);
+    }
+    let mut checkpoint = Checkpoint {
+        covers: SegmentId(u32_at(bytes, 16)),
+        ..Checkpoint::default()
+    };
+    let mut rest = &bytes[HEADER..];
+    for _ in 0..u32_at(bytes, 20) {
+        let queue = rest.get(..QUEUE).ok_or(Unreadable::Damaged)?;
+        let count = usize::try_from(u64_at(queue, 16)).map_err(|_| Unreadable::Damaged)?;
+        let length = count.checked_mul(16).ok_or(Unreadable::Damaged)?;
+        let ranges = rest[QUEUE..].get(..length).ok_or(Unreadable::Damaged)?;
+        let mut dead = DeadSet::default();
+        ranges
+            .chunks_exact(16)
+            .for_each(|range| dead.insert(u64_at(range, 0), u64_at(range, 8)));
+        let state = CheckpointQueue {
+            dead,
+            delivered: u64_at(queue, 8),
+        };
+        checkpoint.queues.insert(QueueId(u64_at(queue, 0)), state);
+        rest = &rest[QUEUE + length..];
+    }
+    Ok(checkpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seq;
+
+    #[test]
+    fn a_checkpoint_reads_back_without_queues_that_have_nothing_live() {
+        let mut queues = Queues::new(true);
+        for seq in 1..=10 {
+            queues.appended(QueueId(1), Seq(seq));
+        }
+        queues.appended(QueueId(2), Seq(1));
+        for seq in [1, 2, 5, 7] {
+            queues.acked(QueueId(1), Seq(seq));
+        }
+        queues.acked(QueueId(2), Seq(1));
+        queues.delivered(QueueId(1), Seq(8));
+        let mut bytes = encode(&queues, SegmentId(4));
+        let checkpoint = decode(&bytes).unwrap();
+        assert_eq!((checkpoint.covers, checkpoint.queues.len()), (SegmentId(4), 1));
+        let queue = &checkpoint.queues[&QueueId(1)];
+        assert_eq!(queue.dead.ranges().collect::<Vec<_>>(), [(0, 2), (5, 5), (7, 7)]);
+        assert_eq!(queue.delivered, 8);
+        *bytes.last_mut().unwrap() ^= 1;
+        assert_eq!(decode(&bytes), Err(Unreadable::Damaged));
+    }
+}
