@@ -50,37 +50,28 @@ pub enum PropertiesError {
     NotUtf8,
 }
 
-/// The properties of a message. What the broker only passes on may be any bytes, as many clients send them.
+/// The properties that mean something to a broker; content type, type, application and cluster are skipped. What is
+/// not read as text may be any bytes, as clients send them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Properties<'a> {
-    /// MIME content type.
-    pub content_type: Option<&'a [u8]>,
-    /// MIME content encoding.
-    pub content_encoding: Option<&'a [u8]>,
     /// The encoded field table, its four bytes of length included; not checked beyond the length.
     pub headers: Option<&'a [u8]>,
     /// 2 is persistent; anything else is not.
     pub delivery_mode: Option<u8>,
     /// Priority, 0 to 255.
     pub priority: Option<u8>,
-    /// For the application.
+    /// Joins a reply to its request.
     pub correlation_id: Option<&'a [u8]>,
     /// Where replies go.
     pub reply_to: Option<&'a [u8]>,
     /// Time to live as decimal milliseconds; see [`Properties::expiration_ms`].
     pub expiration: Option<&'a str>,
-    /// For the application.
+    /// Identifies the message to applications.
     pub message_id: Option<&'a [u8]>,
     /// Seconds since the Unix epoch.
     pub timestamp: Option<u64>,
-    /// Message type name.
-    pub kind: Option<&'a [u8]>,
     /// Who claims to have published it.
     pub user_id: Option<&'a str>,
-    /// For the application.
-    pub app_id: Option<&'a [u8]>,
-    /// Deprecated.
-    pub cluster_id: Option<&'a [u8]>,
 }
 
 impl<'a> Properties<'a> {
@@ -114,11 +105,8 @@ impl<'a> Properties<'a> {
         }
         let rest = &mut rest;
         let has = |property: u16| flags & property != 0;
-        let properties = Self {
-            content_type: has(flag::CONTENT_TYPE).then(|| short_string(rest)).transpose()?,
-            content_encoding: has(flag::CONTENT_ENCODING)
-                .then(|| short_string(rest))
-                .transpose()?,
+        skip_short_strings(flags & (flag::CONTENT_TYPE | flag::CONTENT_ENCODING), rest)?;
+        let mut properties = Self {
             headers: has(flag::HEADERS).then(|| table(rest)).transpose()?,
             delivery_mode: has(flag::DELIVERY_MODE).then(|| octet(rest)).transpose()?,
             priority: has(flag::PRIORITY).then(|| octet(rest)).transpose()?,
@@ -131,11 +119,13 @@ impl<'a> Properties<'a> {
             timestamp: has(flag::TIMESTAMP)
                 .then(|| array(rest).map(u64::from_be_bytes))
                 .transpose()?,
-            kind: has(flag::TYPE).then(|| short_string(rest)).transpose()?,
-            user_id: has(flag::USER_ID).then(|| text(rest)).transpose()?,
-            app_id: has(flag::APP_ID).then(|| short_string(rest)).transpose()?,
-            cluster_id: has(flag::CLUSTER_ID).then(|| short_string(rest)).transpose()?,
+            user_id: None,
         };
+        skip_short_strings(flags & flag::TYPE, rest)?;
+        if has(flag::USER_ID) {
+            properties.user_id = Some(text(rest)?);
+        }
+        skip_short_strings(flags & (flag::APP_ID | flag::CLUSTER_ID), rest)?;
         if rest.is_empty() {
             Ok(properties)
         } else {
@@ -201,6 +191,11 @@ fn short_string<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PropertiesError> {
     let (taken, behind) = rest.split_at_checked(length).ok_or(PropertiesError::Short)?;
     *rest = behind;
     Ok(taken)
+}
+
+/// Skips one short string for each flag that is set.
+fn skip_short_strings(flags: u16, rest: &mut &[u8]) -> Result<(), PropertiesError> {
+    (0..flags.count_ones()).try_for_each(|_| short_string(rest).map(drop))
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, PropertiesError> {
@@ -297,20 +292,15 @@ mod tests {
         fn agrees_with_amq_protocol(expected in any_properties()) {
             let bytes = encode(&expected);
             let found = Properties::parse(&bytes).unwrap();
-            prop_assert_eq!(found.content_type, bytes_of(expected.content_type()));
-            prop_assert_eq!(found.content_encoding, bytes_of(expected.content_encoding()));
-            prop_assert_eq!(found.delivery_mode, *expected.delivery_mode());
+                    prop_assert_eq!(found.delivery_mode, *expected.delivery_mode());
             prop_assert_eq!(found.priority, *expected.priority());
             prop_assert_eq!(found.correlation_id, bytes_of(expected.correlation_id()));
             prop_assert_eq!(found.reply_to, bytes_of(expected.reply_to()));
             prop_assert_eq!(found.expiration.map(str::as_bytes), bytes_of(expected.expiration()));
             prop_assert_eq!(found.message_id, bytes_of(expected.message_id()));
             prop_assert_eq!(found.timestamp, *expected.timestamp());
-            prop_assert_eq!(found.kind, bytes_of(expected.kind()));
-            prop_assert_eq!(found.user_id.map(str::as_bytes), bytes_of(expected.user_id()));
-            prop_assert_eq!(found.app_id, bytes_of(expected.app_id()));
-            prop_assert_eq!(found.cluster_id, bytes_of(expected.cluster_id()));
-            let headers = expected.headers().clone().map(|table| field_table::encode(&table));
+                prop_assert_eq!(found.user_id.map(str::as_bytes), bytes_of(expected.user_id()));
+                    let headers = expected.headers().clone().map(|table| field_table::encode(&table));
             prop_assert_eq!(found.headers, headers.as_deref());
         }
 
