@@ -1,7 +1,7 @@
 //! Bindings: as definitions, and as the rows that a routing table keeps.
 //!
 //! A binding is identified by source, destination, routing key and arguments; binding twice is binding once.
-//! Every list that holds a binding holds only its [`BindingId`], and the binding knows its place in each
+//! Every list that holds a binding holds only its `BindingId`, and the binding knows its place in each
 //! list, so a removal is a swap-remove: nothing is searched, however many bindings share a queue or a key.
 
 use std::hash::BuildHasher as _;

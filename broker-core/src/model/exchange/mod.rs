@@ -1,7 +1,7 @@
 //! Exchanges: their types, their definitions, the names that are reserved for the server.
 //!
 //! An exchange type decides which of an exchange's bindings a message matches. Each type is one file with an
-//! index over the bindings; [`ExchangeIndex`] picks the one of the exchange. A further type needs a variant in
+//! index over the bindings; `ExchangeIndex` picks the one of the exchange. A further type needs a variant in
 //! [`ExchangeType`] and an index here, built from the definition, so that its arguments are at hand.
 
 use std::cell::LazyCell;
