@@ -67,12 +67,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "fan-out-50",
-        about: "transient 16 B through a fanout exchange to 50 queues with a consumer each, auto-ack",
+        about: "transient 16 B, confirm window 100, through a fanout exchange to 50 queues with a consumer each, auto-ack",
         load: || Load {
             consumers: 50,
             queues: queues(50),
             exchange: Some("ringmq-bench".into()),
             exchange_type: "fanout".into(),
+            // Without a window the backlog of an hour is published in a minute.
+            confirm_window: Some(100),
             auto_ack: true,
             ..Load::default()
         },
