@@ -12,8 +12,14 @@ const REFUSED: u32 = 1 << 31;
 /// A confirm to be sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmation {
-    Ack { delivery_tag: u64, multiple: bool },
-    Nack { delivery_tag: u64 },
+    /// All `count` numbers up to this one for which nothing was sent yet; with `multiple` if that is more than one.
+    Ack {
+        delivery_tag: u64,
+        count: u64,
+    },
+    Nack {
+        delivery_tag: u64,
+    },
 }
 
 /// See the module's documentation. Sequence numbers start at 1 and count every publish.
@@ -106,7 +112,7 @@ impl Confirms {
         self.send_accepted(&mut send);
         if self.waiting.is_empty() {
             // A burst must not stay with an idle channel.
-            self.waiting.shrink_to(4096);
+            self.waiting.shrink_to(1024);
         }
     }
 
@@ -119,11 +125,8 @@ impl Confirms {
 
     fn send_accepted(&mut self, send: &mut impl FnMut(Confirmation)) {
         if self.accepted > 0 {
-            send(Confirmation::Ack {
-                delivery_tag: self.first - 1,
-                multiple: self.accepted > 1,
-            });
-            self.accepted = 0;
+            let count = std::mem::take(&mut self.accepted);
+            send(Confirmation::Ack { delivery_tag: self.first - 1, count });
         }
     }
 }
@@ -147,19 +150,13 @@ mod tests {
         (0..3).for_each(|_| confirms.expect(0, false));
         assert_eq!(
             flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 3,
-                multiple: true
-            }]
+            [Ack { delivery_tag: 3, count: 3 }]
         );
         assert_eq!(flushed(&mut confirms), []);
         confirms.expect(0, false);
         assert_eq!(
             flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 4,
-                multiple: false
-            }]
+            [Ack { delivery_tag: 4, count: 1 }]
         );
     }
 
@@ -175,10 +172,7 @@ mod tests {
         assert!(confirms.is_resolved());
         assert_eq!(
             flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 2,
-                multiple: true
-            }]
+            [Ack { delivery_tag: 2, count: 2 }]
         );
     }
 
@@ -192,16 +186,10 @@ mod tests {
         confirms.resolve(2, 2, false);
         confirms.resolve(1, 4, true);
         let expected = [
-            Ack {
-                delivery_tag: 1,
-                multiple: false,
-            },
+            Ack { delivery_tag: 1, count: 1 },
             Nack { delivery_tag: 2 },
             Nack { delivery_tag: 3 },
-            Ack {
-                delivery_tag: 4,
-                multiple: false,
-            },
+            Ack { delivery_tag: 4, count: 1 },
         ];
         assert_eq!(flushed(&mut confirms), expected);
     }
@@ -213,10 +201,7 @@ mod tests {
         confirms.resolve(0, u64::MAX, false);
         assert_eq!(
             flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 1,
-                multiple: false
-            }]
+            [Ack { delivery_tag: 1, count: 1 }]
         );
     }
 
@@ -238,13 +223,9 @@ mod tests {
             for chunk in parts.chunks(7).chain([&[][..]]) {
                 chunk.iter().for_each(|&(sequence, _)| confirms.resolve(sequence, sequence, true));
                 confirms.flush(|confirmation| match confirmation {
-                    Ack { delivery_tag, multiple: true } => {
-                        confirmed.extend((last + 1..=delivery_tag).map(|_| true));
-                        last = delivery_tag;
-                    }
-                    Ack { delivery_tag, multiple: false } => {
-                        assert_eq!(delivery_tag, last + 1);
-                        confirmed.push(true);
+                    Ack { delivery_tag, count } => {
+                        assert_eq!(delivery_tag, last + count);
+                        confirmed.extend((0..count).map(|_| true));
                         last = delivery_tag;
                     }
                     Nack { delivery_tag } => {

@@ -77,6 +77,7 @@ pub(crate) struct Channel {
     /// For consumers created from now on.
     prefetch_count: u16,
     last_consumer: u32,
+    has_published: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +103,7 @@ impl Channel {
             last_queue: String::new(),
             prefetch_count: 0,
             last_consumer: 0,
+            has_published: false,
         }
     }
 
@@ -114,6 +116,18 @@ impl Channel {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing
+    }
+
+    pub(crate) fn has_published(&self) -> bool {
+        self.has_published
+    }
+
+    /// Counts the end of the channel.
+    pub(crate) fn count_closed(&self, shard: &mut Shard) {
+        let stats = shard.stats_mut();
+        stats.channels -= 1;
+        stats.channels_closed += 1;
+        stats.publishers -= u64::from(self.has_published);
     }
 
     /// Handles a frame of the channel; `behind` is what was received after it.

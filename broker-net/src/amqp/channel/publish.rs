@@ -31,6 +31,10 @@ impl Channel {
         if turn.outputs.hold_back_publisher(turn.session.connection) {
             return Ok(Flow::Stall);
         }
+        if !self.has_published {
+            self.has_published = true;
+            turn.shard.stats_mut().publishers += 1;
+        }
         if let Some(content) = content_in_place(behind, self.number, turn.session.frame_max) {
             self.publish(turn, publish, content.properties, content.body)?;
             return Ok(Flow::DoneWith(content.length));

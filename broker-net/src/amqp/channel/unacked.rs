@@ -11,6 +11,9 @@ use broker_core::ids::{ConsumerId, DeliveryToken, QueueId, QueueRef, ShardId};
 /// Holes that are tolerated before they are squeezed out.
 const MIN_HOLES: usize = 64;
 
+/// Entries for which an empty list keeps room.
+const MAX_IDLE_ENTRIES: usize = 1024;
+
 /// One delivered message. Fields apart rather than as [`QueueRef`], to stay at 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -133,7 +136,7 @@ impl Unacked {
                 .filter(|entry| entry.state != State::Settled),
         );
         self.holes = 0;
-        self.entries.shrink_to(MIN_HOLES);
+        self.entries.shrink_to(MAX_IDLE_ENTRIES);
     }
 
     /// Puts entries back in their places (`tx.rollback`).
@@ -168,6 +171,10 @@ impl Unacked {
         {
             self.entries.pop_front();
             self.holes -= 1;
+        }
+        if self.entries.is_empty() {
+            // A burst must not stay with an idle channel.
+            self.entries.shrink_to(MAX_IDLE_ENTRIES);
         }
         if self.holes > MIN_HOLES.max(self.entries.len() / 2) {
             self.entries.retain(|entry| entry.state != State::Settled);

@@ -4,6 +4,7 @@
 //! [`Outputs::take_ready`] named the connection; calls [`Connection::handle_timeout`] when
 //! [`Connection::poll_timeout`] says so; and calls [`Connection::finish`] when the socket is gone.
 
+mod control;
 pub(crate) mod handshake;
 pub(crate) mod heartbeat;
 mod sasl;
@@ -23,7 +24,7 @@ use super::codec::{
     ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame,
     protocol_header, unexpected_frame,
 };
-use super::outputs::reply::{NO_CHANNEL, Request, RequestKind, close_ok};
+use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
 use super::{Config, limits};
 
@@ -205,11 +206,12 @@ impl Connection {
     }
 
     /// Does what is due; returns false if the connection is over (as [`InputState::Closed`]).
-    pub fn handle_timeout(&mut self, outputs: &mut Outputs, now_ms: u64) -> bool {
+    pub fn handle_timeout(&mut self, shard: &Shard, outputs: &mut Outputs, now_ms: u64) -> bool {
         if self.deadline_ms.is_some_and(|deadline| now_ms >= deadline) {
             self.set_closed(0);
         }
-        let reading = !self.stalled;
+        // What the broker does not read cannot be a sign of life.
+        let reading = !(self.stalled || self.publishes && shard.congested());
         if let Some(written) = outputs.written_flag(self.key) {
             let due = self.heartbeat.check(now_ms, written, reading);
             if due.send {
@@ -239,7 +241,7 @@ impl Connection {
     /// The socket is gone or about to go: gives back everything the connection holds.
     pub fn finish(mut self, shard: &mut Shard, outputs: &mut Outputs) {
         self.close_channels(shard, outputs);
-        if self.session.take().is_some() {
+        if self.close_session(shard) {
             shard.close_connection(outputs, self.key, None);
         }
         outputs.remove_connection(self.key);
@@ -251,11 +253,23 @@ impl Connection {
         self.deadline_ms = None;
     }
 
+    /// True if the connection was open until now.
+    fn close_session(&mut self, shard: &mut Shard) -> bool {
+        let open = self.session.take().is_some();
+        if open {
+            let stats = shard.stats_mut();
+            stats.connections -= 1;
+            stats.connections_closed += 1;
+        }
+        open
+    }
+
     fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) {
         for channel in self.channels.drain(..).flatten() {
             if !channel.is_closing() {
                 shard.close_channel(outputs, channel.key);
                 outputs.remove_channel(channel.key);
+                channel.count_closed(shard);
             }
         }
         self.channels.shrink_to_fit();
@@ -272,11 +286,12 @@ impl Connection {
                         && open.key == channel
                     {
                         open.set_closing();
+                        open.count_closed(shard);
                     }
                 }
                 Event::ConnectionFailed => {
                     self.close_channels(shard, outputs);
-                    if self.session.take().is_some() {
+                    if self.close_session(shard) {
                         shard.close_connection(outputs, self.key, None);
                     }
                     if self.state != State::Closed {
@@ -334,7 +349,7 @@ impl Connection {
             Ok((Flow::DoneWith(content), _)) => return Step::Consumed(length + content),
             Ok((Flow::Stall, _)) => return Step::Stall,
             Ok((Flow::Done, _)) => {}
-            Ok((Flow::Closed, number)) => self.free_channel(number),
+            Ok((Flow::Closed, number)) => self.free_channel(number, shard),
             Err((channel, Failure { method, error })) => match error {
                 AmqpError::Channel(error) => outputs.fail_channel(channel, method, &error),
                 AmqpError::Connection(error) => outputs.fail_connection(self.key, method, &error),
@@ -358,26 +373,22 @@ impl Connection {
         };
         let Some(Some(channel)) = self.channels.get_mut(usize::from(frame.channel.0)) else {
             return self
-                .open_channel(frame, outputs)
+                .open_channel(frame, shard, outputs)
                 .map(|flow| (flow, frame.channel))
                 .map_err(|failure| (NO_CHANNEL, failure));
         };
-        let waiting = outputs.waiting(self.key) > 0;
-        if frame.kind != FrameKind::Method {
-            self.publishes = true;
-        } else if outputs.hold_back_for_output(self.key) {
+        let gate = outputs.gate(self.key);
+        if gate.full {
             return Ok((Flow::Stall, frame.channel));
         }
         let mut turn = Turn {
             shard,
             outputs,
             session,
-            waiting,
+            waiting: gate.waiting,
         };
         let result = channel.handle_frame(&mut turn, frame, behind);
-        if let Ok(Flow::DoneWith(_)) = result {
-            self.publishes = true;
-        }
+        self.publishes |= channel.has_published();
         result
             .map(|flow| (flow, frame.channel))
             .map_err(|failure| (channel.key, failure))
@@ -385,7 +396,12 @@ impl Connection {
 
     /// A frame on a channel that is not open: it must be `channel.open`.
     #[cold]
-    fn open_channel(&mut self, frame: &Frame<'_>, outputs: &mut Outputs) -> Result<Flow, Failure> {
+    fn open_channel(
+        &mut self,
+        frame: &Frame<'_>,
+        shard: &mut Shard,
+        outputs: &mut Outputs,
+    ) -> Result<Flow, Failure> {
         const CHANNEL_OPEN: MethodId = MethodId::new(20, 10);
         let method = MethodId::of(frame.payload).unwrap_or_default();
         if frame.kind != FrameKind::Method {
@@ -420,17 +436,22 @@ impl Connection {
             *slot = Some(Box::new(Channel::new(key, frame.channel)));
         }
         self.open_channels += 1;
+        let stats = shard.stats_mut();
+        stats.channels += 1;
+        stats.channels_opened += 1;
         let open_ok = amq_protocol::protocol::channel::OpenOk {};
         let open_ok = AMQPClass::Channel(amq_protocol::protocol::channel::AMQPMethod::OpenOk(open_ok));
         outputs.write_method(self.key, frame.channel, &open_ok);
         Ok(Flow::Done)
     }
 
-    fn free_channel(&mut self, number: ChannelId) {
-        if let Some(slot) = self.channels.get_mut(usize::from(number.0))
-            && slot.take().is_some()
-        {
+    fn free_channel(&mut self, number: ChannelId, shard: &mut Shard) {
+        let slot = self.channels.get_mut(usize::from(number.0));
+        if let Some(channel) = slot.and_then(Option::take) {
             self.open_channels -= 1;
+            if !channel.is_closing() {
+                channel.count_closed(shard);
+            }
         }
     }
 
@@ -462,184 +483,6 @@ impl Connection {
             }
         }
         Step::Consumed(PROTOCOL_HEADER.len().min(bytes.len()))
-    }
-
-    /// A frame on channel 0. False if it has to wait.
-    #[cold]
-    fn handle_control(
-        &mut self,
-        frame: &Frame<'_>,
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-        now_ms: u64,
-    ) -> Result<bool, Failure> {
-        let stopping = matches!(self.state, State::Closing | State::Ending);
-        match frame.kind {
-            FrameKind::Heartbeat => return Ok(true),
-            FrameKind::Method => {}
-            _ if stopping => return Ok(true),
-            _ => return Err(unexpected_frame(frame).to_connection_error().into()),
-        }
-        let id = MethodId::of(frame.payload).unwrap_or_default();
-        let failure = |error: ConnectionError| Failure {
-            method: id,
-            error: error.into(),
-        };
-        let method = match Method::parse(frame.payload) {
-            Ok(Method::Other(AMQPClass::Connection(method))) => method,
-            _ if stopping => return Ok(true),
-            Ok(_) => return Err(failure(self.unexpected_method())),
-            Err(error) => return Err(failure(error.to_connection_error())),
-        };
-        if stopping {
-            self.handle_while_stopping(&method, outputs);
-            return Ok(true);
-        }
-        if outputs.waiting(self.key) > 0 {
-            return Ok(false);
-        }
-        self.handle_connection_method(method, shard, outputs, now_ms)
-            .map_err(failure)?;
-        Ok(true)
-    }
-
-    fn handle_while_stopping(&mut self, method: &connection::AMQPMethod, outputs: &mut Outputs) {
-        match method {
-            connection::AMQPMethod::Close(_) if self.state == State::Closing => {
-                outputs.write_late_close_ok(self.key);
-            }
-            connection::AMQPMethod::CloseOk(_) if self.state == State::Closing => self.set_closed(0),
-            _ => {}
-        }
-    }
-
-    fn handle_connection_method(
-        &mut self,
-        method: connection::AMQPMethod,
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-        now_ms: u64,
-    ) -> Result<(), ConnectionError> {
-        use connection::AMQPMethod::{Close, Open, StartOk, TuneOk, UpdateSecret};
-        match (method, &self.state) {
-            (StartOk(start_ok), State::Starting) => self.handle_start_ok(&start_ok, shard, outputs),
-            (TuneOk(tune_ok), State::Tuning { user }) => {
-                let user = Arc::clone(user);
-                self.handle_tune_ok(&tune_ok, user, outputs, now_ms)
-            }
-            (Open(open), State::Opening { user }) => {
-                let user = Arc::clone(user);
-                self.handle_open(open.virtual_host.as_str(), user, shard, outputs)
-            }
-            (Close(_), State::Running) => {
-                self.handle_close(shard, outputs, now_ms);
-                Ok(())
-            }
-            (Close(_), _) => {
-                outputs.write_method(self.key, ChannelId(0), &close_ok());
-                self.set_closed(limits::CLOSED_LINGER_MS);
-                Ok(())
-            }
-            (UpdateSecret(_), State::Running) => {
-                // Passwords do not expire: there is nothing to renew.
-                let ok = connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {});
-                outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(ok));
-                Ok(())
-            }
-            _ => Err(self.unexpected_method()),
-        }
-    }
-
-    fn unexpected_method(&self) -> ConnectionError {
-        let text = format!("unexpected method in connection state {}", self.state.name());
-        ConnectionCode::ChannelError.error(text)
-    }
-
-    fn handle_start_ok(
-        &mut self,
-        start_ok: &connection::StartOk,
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-    ) -> Result<(), ConnectionError> {
-        self.capabilities = ClientCapabilities::new(&start_ok.client_properties);
-        outputs.set_client(self.key, self.capabilities);
-        let mechanism = start_ok.mechanism.as_str();
-        let credentials = sasl::credentials(mechanism, start_ok.response.as_bytes())?;
-        match shard.authenticate(credentials.username, credentials.password, self.peer) {
-            Ok(user) => {
-                self.state = State::Tuning { user };
-                let tune = connection::AMQPMethod::Tune(handshake::tune(&self.config));
-                outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
-            }
-            Err(failure) => {
-                tracing::warn!(peer = %self.peer, user = credentials.username, ?failure, "login refused");
-                if self.capabilities.authentication_failure_close {
-                    let error = ConnectionCode::AccessRefused.error(format!(
-                        "Login was refused using authentication mechanism {mechanism}. For details see the \
-                         broker logfile."
-                    ));
-                    outputs.fail_connection(self.key, MethodId::default(), &error);
-                }
-                self.set_closed(limits::REFUSED_LINGER_MS);
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_tune_ok(
-        &mut self,
-        tune_ok: &connection::TuneOk,
-        user: Arc<str>,
-        outputs: &mut Outputs,
-        now_ms: u64,
-    ) -> Result<(), ConnectionError> {
-        handshake::check_tune_ok(tune_ok, &self.config)?;
-        self.frame_max = tune_ok.frame_max;
-        self.channel_max = tune_ok.channel_max;
-        self.heartbeat = Heartbeat::new(tune_ok.heartbeat, now_ms);
-        outputs.set_frame_max(self.key, tune_ok.frame_max);
-        self.state = State::Opening { user };
-        Ok(())
-    }
-
-    fn handle_open(
-        &mut self,
-        vhost: &str,
-        user: Arc<str>,
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-    ) -> Result<(), ConnectionError> {
-        let vhost = shard.open_vhost(self.key, &user, vhost)?;
-        self.session = Some(Box::new(Session {
-            connection: self.key,
-            user,
-            vhost,
-            frame_max: self.frame_max,
-        }));
-        self.state = State::Running;
-        self.deadline_ms = None;
-        let open_ok = connection::AMQPMethod::OpenOk(connection::OpenOk {});
-        outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(open_ok));
-        Ok(())
-    }
-
-    /// The client closes: close-ok follows when its exclusive queues are gone.
-    fn handle_close(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
-        self.close_channels(shard, outputs);
-        self.session = None;
-        self.state = State::Ending;
-        self.deadline_ms = Some(now_ms + limits::CLOSE_MS);
-        let request = Request {
-            method: MethodId::new(10, 50),
-            channel: NO_CHANNEL,
-            number: ChannelId(0),
-            nowait: false,
-            kind: RequestKind::Close,
-            outcome: None,
-        };
-        let request = outputs.expect_reply(self.key, request);
-        shard.close_connection(outputs, self.key, Some(request));
-        self.handle_events(shard, outputs, now_ms);
     }
 }
 

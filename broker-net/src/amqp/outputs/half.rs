@@ -1,0 +1,140 @@
+//! The output half of one connection.
+
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, QueueRef};
+
+use super::channel::{ChannelOutput, Delivered};
+use super::reply::Requests;
+use crate::amqp::channel::confirm::Confirmation;
+use crate::amqp::codec::{ChannelId, DeliveryTag, write_ack, write_nack};
+use crate::amqp::connection::ClientCapabilities;
+use crate::amqp::limits;
+
+/// The output half of a connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionOutput {
+    pub(super) key: ConnectionKey,
+    pub(super) buffer: Vec<u8>,
+    pub(super) requests: Requests,
+    /// Consumers with deliveries in `buffer`.
+    pub(super) windows: Vec<(ChannelKey, ConsumerId)>,
+    /// Windows of deliveries that the transport is writing.
+    pub(super) in_flight: Vec<Window>,
+    /// Channels with confirms that are due.
+    pub(super) confirms_due: Vec<ChannelKey>,
+    /// What the input half has to learn.
+    pub(super) events: Vec<Event>,
+    pub(super) frame_max: u32,
+    pub(super) capabilities: ClientCapabilities,
+    pub(super) flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
+pub(super) struct Flags {
+    /// In the list of ready connections.
+    pub(super) ready: bool,
+    /// `connection.close` or `close-ok` is in the buffer: nothing may follow but a `close-ok`.
+    pub(super) closing: bool,
+    /// Something was taken to be written since the last heartbeat check.
+    pub(super) written: bool,
+    /// The client was told that it is blocked.
+    pub(super) told_blocked: bool,
+    /// Input is held back because publishers are blocked or too much output waits.
+    pub(super) held_back: bool,
+}
+
+/// Window to be given back to a consumer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) channel: ChannelKey,
+    pub(super) consumer: ConsumerId,
+    pub(super) queue: QueueRef,
+    pub(super) bytes: u32,
+}
+
+/// See [`Outputs::gate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// Replies are outstanding.
+    pub(crate) waiting: bool,
+    /// More is waiting to be written than [`limits::OUTPUT_BYTES`].
+    pub(crate) full: bool,
+}
+
+/// What happened on the output side that changes the state of the input half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// `channel.close` was written.
+    ChannelFailed { number: ChannelId, channel: ChannelKey },
+    /// `connection.close` was written.
+    ConnectionFailed,
+    /// `connection.close-ok` was written: the end.
+    Closed,
+}
+
+impl ConnectionOutput {
+    pub(super) fn new(key: ConnectionKey) -> Self {
+        Self {
+            key,
+            buffer: Vec::new(),
+            requests: Requests::default(),
+            windows: Vec::new(),
+            in_flight: Vec::new(),
+            confirms_due: Vec::new(),
+            events: Vec::new(),
+            frame_max: limits::INITIAL_FRAME_MAX,
+            capabilities: ClientCapabilities::default(),
+            flags: Flags::default(),
+        }
+    }
+
+    /// The buffer to append to, from the pool if there is none.
+    #[inline]
+    pub(super) fn buffer(&mut self, pool: &mut Vec<Vec<u8>>) -> &mut Vec<u8> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = pool.pop().unwrap_or_default();
+        }
+        &mut self.buffer
+    }
+
+    #[inline]
+    pub(super) fn mark_ready(&mut self, ready: &mut Vec<ConnectionKey>) {
+        if !self.flags.ready {
+            self.flags.ready = true;
+            ready.push(self.key);
+        }
+    }
+
+    #[inline]
+    pub(super) fn delivered(
+        &mut self,
+        delivered: Delivered,
+        channel: ChannelKey,
+        consumer: ConsumerId,
+        ready: &mut Vec<ConnectionKey>,
+    ) {
+        match delivered {
+            Delivered::Nothing => return,
+            Delivered::Written => {}
+            Delivered::WrittenFirst => self.windows.push((channel, consumer)),
+        }
+        self.mark_ready(ready);
+    }
+}
+
+/// Writes the confirms that are due; returns how many messages were acked.
+pub(super) fn write_due_confirms(out: &mut Vec<u8>, channel: &mut ChannelOutput) -> u64 {
+    let number = channel.number;
+    let Some(confirms) = channel.confirms.as_mut().filter(|_| !channel.transactional) else {
+        return 0;
+    };
+    let mut acked = 0;
+    confirms.flush(|confirmation| match confirmation {
+        Confirmation::Ack { delivery_tag, count } => {
+            acked += count;
+            write_ack(out, number, DeliveryTag(delivery_tag), count > 1);
+        }
+        Confirmation::Nack { delivery_tag } => write_nack(out, number, DeliveryTag(delivery_tag), false),
+    });
+    acked
+}

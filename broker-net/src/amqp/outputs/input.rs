@@ -1,0 +1,209 @@
+//! What the input halves of connections do to their output halves.
+
+use amq_protocol::protocol::{AMQPClass, connection};
+use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
+
+use super::Outputs;
+use super::channel::ChannelOutput;
+use super::half::{ConnectionOutput, Event, Gate, write_due_confirms};
+use super::reply::{self, Outcome, Request};
+use crate::amqp::codec::{ChannelId, reply_text, write_heartbeat, write_method};
+use crate::amqp::connection::ClientCapabilities;
+use crate::amqp::limits;
+
+/// No connection has this key.
+const NO_CONNECTION: ConnectionKey = ConnectionKey {
+    slot: u32::MAX,
+    epoch: u32::MAX,
+};
+
+impl Outputs {
+    pub(crate) fn open_connection(&mut self) -> ConnectionKey {
+        // The key is known once the slot is.
+        let key = self.connections.insert(ConnectionOutput::new(NO_CONNECTION));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.key = key;
+        }
+        key
+    }
+
+    /// Forgets a connection and what it has not written. Its channels must be closed first.
+    pub(crate) fn remove_connection(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.recycle(connection.buffer);
+        }
+    }
+
+    pub(crate) fn set_client(&mut self, key: ConnectionKey, capabilities: ClientCapabilities) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.capabilities = capabilities;
+        }
+    }
+
+    pub(crate) fn set_frame_max(&mut self, key: ConnectionKey, frame_max: u32) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.frame_max = frame_max;
+        }
+    }
+
+    pub(crate) fn open_channel(&mut self, connection: ConnectionKey, number: ChannelId) -> ChannelKey {
+        self.channels.insert(ChannelOutput::new(connection, number))
+    }
+
+    /// Forgets a channel after writing the confirms that are due on it.
+    pub(crate) fn remove_channel(&mut self, key: ChannelKey) {
+        let Some(mut channel) = self.channels.remove(key) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(channel.connection) else {
+            return;
+        };
+        if !connection.flags.closing {
+            self.counted.messages_confirmed +=
+                write_due_confirms(connection.buffer(&mut self.pool), &mut channel);
+        }
+        // Nothing may wait for a reply that is of no use any more.
+        for request in connection
+            .requests
+            .waiting
+            .iter_mut()
+            .filter(|request| request.channel == key)
+        {
+            request.outcome = Some(Outcome::Frames(Vec::new()));
+        }
+        let connection = channel.connection;
+        self.complete_requests(connection);
+    }
+
+    #[inline]
+    pub(crate) fn channel_mut(&mut self, key: ChannelKey) -> Option<&mut ChannelOutput> {
+        self.channels.get_mut(key)
+    }
+
+    /// Appends frames to the connection's output, unless it has said its last word.
+    pub(crate) fn write(&mut self, key: ConnectionKey, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.flags.closing
+        {
+            write(connection.buffer(&mut self.pool));
+            connection.mark_ready(&mut self.ready);
+        }
+    }
+
+    /// Appends a method.
+    pub(crate) fn write_method(&mut self, key: ConnectionKey, number: ChannelId, method: &AMQPClass) {
+        self.write(key, |out| write_method(out, number, method));
+    }
+
+    /// Answers `connection.close` after the broker has sent its own.
+    pub(crate) fn write_late_close_ok(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            write_method(
+                connection.buffer(&mut self.pool),
+                ChannelId(0),
+                &reply::close_ok(),
+            );
+            connection.mark_ready(&mut self.ready);
+        }
+    }
+
+    /// Registers a request of the connection.
+    pub(crate) fn expect_reply(&mut self, key: ConnectionKey, request: Request) -> RequestId {
+        match self.connections.get_mut(key) {
+            Some(connection) => connection.requests.push(request),
+            None => RequestId(0),
+        }
+    }
+
+    /// What the next frame of the connection has to mind. A connection whose output is full becomes ready when that
+    /// has been written.
+    #[inline]
+    pub(crate) fn gate(&mut self, key: ConnectionKey) -> Gate {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Gate::default();
+        };
+        let full = connection.buffer.len() > limits::OUTPUT_BYTES;
+        connection.flags.held_back |= full;
+        Gate {
+            waiting: connection.requests.len() > 0,
+            full,
+        }
+    }
+
+    /// Requests of the connection that wait for their replies.
+    pub(crate) fn waiting(&self, key: ConnectionKey) -> usize {
+        self.connections
+            .get(key)
+            .map_or(0, |connection| connection.requests.len())
+    }
+
+    pub(crate) fn next_event(&mut self, key: ConnectionKey) -> Option<Event> {
+        let connection = self.connections.get_mut(key)?;
+        if connection.events.is_empty() {
+            None
+        } else {
+            Some(connection.events.remove(0))
+        }
+    }
+
+    /// Whether something was written since the last call with a heartbeat check due; see `Heartbeat::check`.
+    pub(crate) fn written_flag(&mut self, key: ConnectionKey) -> Option<&mut bool> {
+        self.connections
+            .get_mut(key)
+            .map(|connection| &mut connection.flags.written)
+    }
+
+    pub(crate) fn write_heartbeat(&mut self, key: ConnectionKey) {
+        self.write(key, write_heartbeat);
+    }
+
+    /// True if a publish has to wait because publishers are blocked. The client is told, and the connection
+    /// becomes ready when they no longer are.
+    pub(crate) fn hold_back_publisher(&mut self, key: ConnectionKey) -> bool {
+        let Some(reason) = self.blocked else { return false };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return true;
+        };
+        connection.flags.held_back = true;
+        if !std::mem::replace(&mut connection.flags.told_blocked, true)
+            && connection.capabilities.connection_blocked
+        {
+            let blocked = connection::Blocked {
+                reason: reply_text(reason),
+            };
+            let method = AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked));
+            self.write_method(key, ChannelId(0), &method);
+        }
+        true
+    }
+
+    /// Records a publish of a channel in confirm mode or in a transaction.
+    #[inline]
+    pub(crate) fn expect_confirm(&mut self, key: ChannelKey, parts: u32, refused: bool) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        if let Some(confirms) = &mut channel.confirms {
+            confirms.expect(parts, refused);
+        }
+        if parts == 0 {
+            self.confirms_changed(key);
+        }
+    }
+
+    /// Delivers what the channel's limit held back, as far as there is room now.
+    pub(crate) fn release_held(&mut self, key: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(channel.connection) else {
+            return;
+        };
+        while let Some(held) = channel.release() {
+            let frame_max = connection.frame_max;
+            let out = connection.buffer(&mut self.pool);
+            let delivered = channel.deliver_released(out, key, &held, frame_max);
+            connection.delivered(delivered, key, held.consumer, &mut self.ready);
+        }
+    }
+}
