@@ -210,6 +210,9 @@ pub trait Sessions {
     /// Publishers are to be blocked for this reason, or may go on (`connection.blocked`/`unblocked`).
     fn blocked(&mut self, reason: Option<&'static str>);
 
+    /// True if connections have something to write or to do since they were last asked. The driver then wakes who asks them.
+    fn has_output(&self) -> bool;
+
     /// The connection is to be closed with `connection.close`.
     fn close_connection(&mut self, connection: ConnectionKey, error: crate::error::ConnectionError);
 }

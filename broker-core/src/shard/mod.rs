@@ -1,137 +1,195 @@
 //! One shard: the queues of its partitions, its copy of the topology, its batches to the other shards.
 //!
 //! [`Shard`] is a pure state machine: calls come in from the connections on the shard, from the other shards
-//! and from the log; answers go out through [`Sessions`], outgoing batches and log operations.
+//! and from the logs; answers go out through [`Sessions`], outgoing batches and log operations. Its methods
+//! are spread over the files of this module by what they are about:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `access` | authentication, virtual hosts |
+//! | `publish` | a message on its way into queues |
+//! | `submit` | commands of channels, closing of channels and connections |
+//! | `ask` | what commands do to the queues of this shard |
+//! | `plan`, `topology`, `registrar` | changes of the topology |
+//! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
+//! | `driver` | the executor; the only file that knows about threads, time and glommio |
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use crate::error::{AmqpError, ConnectionError};
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef, RequestId};
-use crate::session::{Caller, Command, Publish, Published, Sessions, Settlement};
+use broker_store::{PartitionId, QueueId};
+use rustc_hash::FxHashMap;
+use slab::Slab;
 
+use self::mailbox::{Ask, Batch, Op};
+use self::partition::Partition;
+use self::placement::Placement;
+use self::publish::NumberedTargets;
+use self::registrar::Registrar;
+use self::stats::ShardStats;
+use self::topology::Topology;
+use crate::ids::{ChannelKey, ConnectionKey, ShardId};
+use crate::limits::MAILBOX_BYTES;
+use crate::model::queue::consumer::ChannelAddress;
+use crate::model::queue::{Outlet, Queue};
+use crate::session::{Delivery, Sessions};
+
+mod access;
+mod ask;
+mod catalog;
+mod confirms;
 pub mod driver;
+mod mailbox;
+mod open;
+mod partition;
+mod placement;
+mod plan;
+mod publish;
+mod publisher;
+mod registrar;
 pub mod stats;
+mod submit;
+mod topology;
+mod turn;
+
+pub use access::AuthenticationFailure;
+pub use publisher::Publisher;
 
 /// The state of one shard.
 #[derive(Debug)]
-pub struct Shard {}
+pub struct Shard {
+    id: ShardId,
+    placement: Placement,
+    topology: Topology,
+    /// Used on the registrar only.
+    registrar: Registrar,
+    partitions: BTreeMap<PartitionId, Partition>,
+    queues: Slab<Hosted>,
+    slots: FxHashMap<QueueId, u32>,
+    peers: Peers,
+    /// Channels, here or elsewhere, that have consumers or messages of queues of this shard.
+    interests: FxHashMap<ChannelAddress, Vec<QueueId>>,
+    /// Shards that must hear when a channel of this shard closes.
+    touched: FxHashMap<ChannelKey, Vec<ShardId>>,
+    /// Connections of this shard that have asked for an exclusive queue.
+    exclusive_owners: FxHashMap<ConnectionKey, ()>,
+    /// `basic.get`s that wait for pages.
+    waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
+    blocked: Option<&'static str>,
+    stats: ShardStats,
+    scratch_queues: Vec<QueueId>,
+    scratch_targets: NumberedTargets,
+}
 
-/// What a publishing channel remembers between publishes so that the usual publish looks nothing up: the
-/// permission and the queues of the last (exchange, routing key) pairs, valid for one topology version.
-#[derive(Debug, Default)]
-pub struct Publisher {}
+/// A queue of this shard.
+#[derive(Debug)]
+struct Hosted {
+    id: QueueId,
+    partition: PartitionId,
+    machine: Queue,
+    /// It is being deleted: it takes no more commands.
+    closing: bool,
+}
 
-/// Why authentication failed. The client is told the same text for each reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthenticationFailure {
-    /// No such user, or the password is wrong.
-    Credentials,
-    /// The user may connect from loopback addresses only.
-    LoopbackOnly,
+/// The outgoing batches, one for each other shard.
+#[derive(Debug)]
+struct Peers {
+    batches: Vec<Batch>,
+}
+
+impl Peers {
+    fn new(shards: u16) -> Self {
+        Self { batches: (0..shards).map(|_| Batch::default()).collect() }
+    }
+
+    fn batch(&mut self, shard: ShardId) -> &mut Batch {
+        &mut self.batches[usize::from(shard.0)]
+    }
+
+    fn congested(&self) -> bool {
+        self.batches.iter().any(|batch| batch.bytes() > MAILBOX_BYTES)
+    }
+}
+
+/// Where the queues of this shard send their deliveries.
+struct Out<'a, S> {
+    sessions: &'a mut S,
+    peers: &'a mut Peers,
+    stats: &'a mut ShardStats,
+    me: ShardId,
+}
+
+impl<S: Sessions> Outlet for Out<'_, S> {
+    fn deliver(&mut self, shard: ShardId, delivery: Delivery<'_>) {
+        match delivery.token {
+            None => self.stats.messages_delivered_consume_auto_ack += 1,
+            Some(_) => self.stats.messages_delivered_consume_manual_ack += 1,
+        }
+        self.stats.messages_redelivered += u64::from(delivery.redelivered);
+        if shard == self.me {
+            return self.sessions.deliver(delivery);
+        }
+        let Delivery { channel, consumer, queue, token, redelivered, message } = delivery;
+        let batch = self.peers.batch(shard);
+        let message = batch.message(message);
+        batch.push(Op::Deliver { channel, consumer, queue: queue.queue, token, redelivered, message });
+    }
 }
 
 impl Shard {
-    /// Checks a user name and password. Returns the user's name as it is shared by all that refer to it.
-    pub fn authenticate(
-        &self,
-        username: &str,
-        password: &[u8],
-        peer: IpAddr,
-    ) -> Result<Arc<str>, AuthenticationFailure> {
-        let _ = (username, password, peer);
-        unreachable!()
-    }
-
-    /// Opens a virtual host for a connection (`connection.open`): 530 if it does not exist or the user has no
-    /// permission in it.
-    pub fn open_vhost(&mut self, connection: ConnectionKey, user: &Arc<str>, vhost: &str) -> Result<Arc<str>, ConnectionError> {
-        let _ = (connection, user, vhost);
-        unreachable!()
-    }
-
-    /// Carries out a command. Exactly one [`Sessions::reply`] with `request` follows, in this call or later.
-    /// `pipelined` says that replies to earlier commands of this connection are outstanding.
-    pub fn submit(
-        &mut self,
-        sessions: &mut impl Sessions,
-        caller: Caller<'_>,
-        request: RequestId,
-        command: Command,
-        pipelined: bool,
-    ) {
-        let _ = (sessions, caller, request, command, pipelined);
-        unreachable!()
-    }
-
-    /// Routes a message and gives it to its queues.
-    pub fn publish(
-        &mut self,
-        sessions: &mut impl Sessions,
-        caller: Caller<'_>,
-        publisher: &mut Publisher,
-        publish: Publish<'_>,
-    ) -> Result<Published, AmqpError> {
-        let _ = (sessions, caller, publisher, publish);
-        unreachable!()
-    }
-
-    /// Settles unacknowledged messages of one queue, in the order given.
-    pub fn settle(
-        &mut self,
-        sessions: &mut impl Sessions,
-        channel: ChannelKey,
-        queue: QueueRef,
-        tokens: &[DeliveryToken],
-        settlement: Settlement,
-    ) {
-        let _ = (sessions, channel, queue, tokens, settlement);
-        unreachable!()
-    }
-
-    /// Gives a consumer back the window of deliveries that its connection has written to the socket:
-    /// the sum of their [`Delivery::window_bytes`](crate::session::Delivery::window_bytes).
-    pub fn return_window(
-        &mut self,
-        sessions: &mut impl Sessions,
-        channel: ChannelKey,
-        consumer: ConsumerId,
-        queue: QueueRef,
-        bytes: u32,
-    ) {
-        let _ = (sessions, channel, consumer, queue, bytes);
-        unreachable!()
-    }
-
-    /// Ends a channel: its consumers go, its unacknowledged messages return to their queues. No delivery,
-    /// confirm or reply for it has an effect after this.
-    pub fn close_channel(&mut self, sessions: &mut impl Sessions, channel: ChannelKey) {
-        let _ = (sessions, channel);
-        unreachable!()
-    }
-
-    /// Ends a connection whose channels have been closed: its exclusive queues are deleted. When that is
-    /// done everywhere, `request` is answered with [`Reply::QueueDeleteOk`](crate::session::Reply::QueueDeleteOk)
-    /// (RabbitMQ deletes them before `connection.close-ok`); without `request` nobody is told.
-    pub fn close_connection(
-        &mut self,
-        sessions: &mut impl Sessions,
-        connection: ConnectionKey,
-        request: Option<RequestId>,
-    ) {
-        let _ = (sessions, connection, request);
-        unreachable!()
+    /// A shard as it stands after recovery: its partitions have their logs, its topology is empty.
+    fn new(id: ShardId, placement: Placement, partitions: Vec<Partition>) -> Self {
+        Self {
+            id,
+            placement,
+            topology: Topology::default(),
+            registrar: Registrar::default(),
+            partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
+            queues: Slab::new(),
+            slots: FxHashMap::default(),
+            peers: Peers::new(placement.shards()),
+            interests: FxHashMap::default(),
+            touched: FxHashMap::default(),
+            exclusive_owners: FxHashMap::default(),
+            waiting_gets: FxHashMap::default(),
+            blocked: None,
+            stats: ShardStats::default(),
+            scratch_queues: Vec::new(),
+            scratch_targets: NumberedTargets::new(),
+        }
     }
 
     /// True while publishers on this shard must not be read: a mailbox or a log's staging area is at its limit.
     #[must_use]
     pub fn congested(&self) -> bool {
-        unreachable!()
+        self.peers.congested() || self.partitions.values().any(Partition::congested)
     }
 
     /// The reason for which publishers are blocked, if they are (`connection.blocked`).
     #[must_use]
     pub fn blocked(&self) -> Option<&'static str> {
-        unreachable!()
+        self.blocked
+    }
+
+    /// The counters of the connections on this shard, for them to count in.
+    pub fn stats_mut(&mut self) -> &mut ShardStats {
+        &mut self.stats
+    }
+
+    /// A copy of all numbers of this shard.
+    #[must_use]
+    pub fn stats(&self) -> ShardStats {
+        let mut stats = self.stats;
+        stats.queues = self.queues.len() as u64;
+        for (_, hosted) in &self.queues {
+            stats.messages_ready += hosted.machine.message_count();
+            stats.messages_unacked += hosted.machine.unacked_count() as u64;
+            stats.consumers += hosted.machine.consumer_count() as u64;
+        }
+        stats.mailbox_bytes = self.peers.batches.iter().map(|batch| batch.bytes() as u64).sum();
+        stats.congested = u64::from(self.congested());
+        for partition in self.partitions.values() {
+            partition.add_stats(&mut stats);
+        }
+        stats
     }
 }

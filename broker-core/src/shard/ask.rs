@@ -1,0 +1,334 @@
+//! What channels ask of the queues of this shard: consume, cancel, get, purge, delete, counts, settle.
+
+use std::sync::Arc;
+
+use broker_store::QueueId;
+
+use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
+use super::registrar::{Action, TopologyRequest};
+use super::{Out, Shard};
+use crate::error::{AmqpError, ChannelCode};
+use crate::ids::{ChannelKey, ConsumerId, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::model::queue::consumer::{ChannelAddress, Consumer};
+use crate::model::queue::{Get, Got, Pump};
+use crate::model::vhost::Resource;
+use crate::session::{Reply, Sessions, Settlement};
+
+impl Shard {
+    /// Settles unacknowledged messages of one queue, in the order given.
+    pub fn settle(
+        &mut self,
+        sessions: &mut impl Sessions,
+        channel: ChannelKey,
+        queue: QueueRef,
+        tokens: &[DeliveryToken],
+        settlement: Settlement,
+    ) {
+        if queue.shard == self.id {
+            let address = ChannelAddress { shard: self.id, channel };
+            self.settle_here(sessions, address, queue.queue, tokens, settlement);
+        } else {
+            let batch = self.peers.batch(queue.shard);
+            let tokens = batch.tokens(tokens);
+            batch.push(Op::Settle { channel, queue: queue.queue, tokens, settlement });
+        }
+    }
+
+    pub(super) fn settle_here(
+        &mut self,
+        sessions: &mut impl Sessions,
+        address: ChannelAddress,
+        queue: QueueId,
+        tokens: &[DeliveryToken],
+        settlement: Settlement,
+    ) {
+        let Some(&slot) = self.slots.get(&queue) else { return };
+        let hosted = &mut self.queues[slot as usize];
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        hosted.machine.settle(&mut partition.logs, address, tokens, settlement);
+        if settlement == Settlement::Ack {
+            self.stats.messages_acknowledged += tokens.len() as u64;
+        }
+        self.pump(sessions, slot);
+    }
+
+    /// Gives a consumer back the window of deliveries that its connection has written to the socket:
+    /// the sum of their [`Delivery::window_bytes`](crate::session::Delivery::window_bytes).
+    pub fn return_window(
+        &mut self,
+        sessions: &mut impl Sessions,
+        channel: ChannelKey,
+        consumer: ConsumerId,
+        queue: QueueRef,
+        bytes: u32,
+    ) {
+        if queue.shard == self.id {
+            let address = ChannelAddress { shard: self.id, channel };
+            self.return_window_here(sessions, address, consumer, queue.queue, bytes);
+        } else {
+            let op = Op::ReturnWindow { channel, consumer, queue: queue.queue, bytes };
+            self.peers.batch(queue.shard).push(op);
+        }
+    }
+
+    pub(super) fn return_window_here(
+        &mut self,
+        sessions: &mut impl Sessions,
+        address: ChannelAddress,
+        consumer: ConsumerId,
+        queue: QueueId,
+        bytes: u32,
+    ) {
+        let Some(&slot) = self.slots.get(&queue) else { return };
+        if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
+            self.pump(sessions, slot);
+        }
+    }
+
+    /// Lets a queue deliver what it can; if it lacks pages, it is resumed when they are in.
+    pub(super) fn pump(&mut self, sessions: &mut impl Sessions, slot: u32) {
+        let hosted = &mut self.queues[slot as usize];
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
+        match hosted.machine.pump(&mut out, &mut partition.logs) {
+            Pump::Idle => {}
+            Pump::PageIn(_) => partition.wait_for_pages(hosted.id),
+        }
+    }
+
+    /// Pages have come in for a queue: first to be served are those who wait in `basic.get`.
+    pub(super) fn resume(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
+        for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
+            self.ask_here(sessions, ask);
+        }
+        if let Some(&slot) = self.slots.get(&queue) {
+            self.pump(sessions, slot);
+        }
+    }
+
+    /// Asks something of a queue, here or on its own shard.
+    pub(super) fn ask(&mut self, sessions: &mut impl Sessions, shard: ShardId, ask: Ask) {
+        if shard == self.id {
+            self.ask_here(sessions, ask);
+        } else {
+            self.peers.batch(shard).push(Op::Ask(Box::new(ask)));
+        }
+    }
+
+    pub(super) fn ask_here(&mut self, sessions: &mut impl Sessions, ask: Ask) {
+        let found = self.slots.get(&ask.queue).copied().filter(|slot| !self.queues[*slot as usize].closing);
+        let Some(slot) = found else {
+            let error = Resource::queue(&ask.vhost, &ask.name).not_found();
+            return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+        };
+        let hosted = &mut self.queues[slot as usize];
+        let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
+        match &ask.question {
+            Question::Counts => {
+                let answer = Answer::QueueDeclareOk {
+                    queue: Arc::clone(&ask.name),
+                    message_count: wire_count(hosted.machine.message_count()),
+                    consumer_count: wire_count(hosted.machine.consumer_count() as u64),
+                };
+                self.answer(sessions, ask.reply_to, answer);
+            }
+            Question::Consume { .. } => self.consume(sessions, slot, address, &ask),
+            Question::Cancel { consumer } => {
+                hosted.machine.remove_consumer(address, *consumer);
+                self.answer(sessions, ask.reply_to, Answer::BasicCancelOk);
+                self.delete_if_abandoned(sessions, slot);
+            }
+            Question::Get { no_ack } => {
+                let no_ack = *no_ack;
+                self.get(sessions, slot, address, no_ack, ask);
+            }
+            Question::Purge => {
+                let partition =
+                    self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+                let message_count = wire_count(hosted.machine.purge(&mut partition.logs));
+                self.answer(sessions, ask.reply_to, Answer::QueuePurgeOk { message_count });
+            }
+            Question::Delete { if_unused, if_empty } => self.delete(sessions, slot, &ask, *if_unused, *if_empty),
+        }
+    }
+
+    fn consume(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, ask: &Ask) {
+        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count } = &ask.question else {
+            return;
+        };
+        let hosted = &mut self.queues[slot as usize];
+        let taken = hosted.machine.has_exclusive_consumer() || (*exclusive && hosted.machine.consumer_count() > 0);
+        if taken {
+            let queue = Resource::queue(&ask.vhost, &ask.name);
+            let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
+            return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+        }
+        hosted.machine.add_consumer(Consumer {
+            address,
+            id: *consumer,
+            consumer_tag: Arc::clone(consumer_tag),
+            no_ack: *no_ack,
+            exclusive: *exclusive,
+            prefetch_count: *prefetch_count,
+        });
+        let id = hosted.id;
+        self.note_interest(address, id);
+        let queue = QueueRef { queue: id, shard: self.id };
+        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { queue });
+        self.pump(sessions, slot);
+    }
+
+    fn get(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, no_ack: bool, ask: Ask) {
+        let hosted = &mut self.queues[slot as usize];
+        let id = hosted.id;
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        let ReplyTo { shard, connection, request } = ask.reply_to;
+        let (peers, stats, me) = (&mut self.peers, &mut self.stats, self.id);
+        let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, |got| {
+            match no_ack {
+                true => stats.messages_delivered_get_auto_ack += 1,
+                false => stats.messages_delivered_get_manual_ack += 1,
+            }
+            stats.messages_redelivered += u64::from(got.redelivered);
+            let Got { token, redelivered, message_count, message } = got;
+            let message_count = wire_count(message_count);
+            if shard == me {
+                let queue = QueueRef { queue: id, shard };
+                let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
+                sessions.reply(connection, request, reply);
+            } else {
+                let batch = peers.batch(shard);
+                let message = batch.message(message);
+                batch.push(Op::Got { connection, request, queue: id, token, redelivered, message_count, message });
+            }
+        });
+        match outcome {
+            Get::Done if !no_ack => self.note_interest(address, id),
+            Get::Done => {}
+            Get::Empty => {
+                self.stats.messages_get_empty += 1;
+                self.answer(sessions, ask.reply_to, Answer::BasicGetEmpty);
+            }
+            Get::PageIn(_) => {
+                partition.wait_for_pages(id);
+                self.waiting_gets.entry(id).or_default().push(ask);
+            }
+        }
+    }
+
+    fn delete(&mut self, sessions: &mut impl Sessions, slot: u32, ask: &Ask, if_unused: bool, if_empty: bool) {
+        let machine = &self.queues[slot as usize].machine;
+        let queue = Resource::queue(&ask.vhost, &ask.name);
+        let refusal = if if_unused && machine.consumer_count() > 0 {
+            Some(format!("{queue} in use"))
+        } else if if_empty && machine.message_count() > 0 {
+            Some(format!("{queue} not empty"))
+        } else {
+            None
+        };
+        match refusal {
+            Some(text) => {
+                let error = AmqpError::from(ChannelCode::PreconditionFailed.error(text));
+                self.answer(sessions, ask.reply_to, Answer::Failed(error));
+            }
+            None => self.begin_delete(sessions, slot, Some(ask.reply_to)),
+        }
+    }
+
+    /// An auto-delete queue goes when its last consumer has gone.
+    pub(super) fn delete_if_abandoned(&mut self, sessions: &mut impl Sessions, slot: u32) {
+        let hosted = &self.queues[slot as usize];
+        let auto_delete = self.topology.queue(hosted.id).is_some_and(|row| row.auto_delete);
+        if auto_delete && !hosted.closing && hosted.machine.is_abandoned() {
+            self.begin_delete(sessions, slot, None);
+        }
+    }
+
+    /// Ends a queue: its consumers are told and the registrar is asked to remove it everywhere.
+    fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
+        let hosted = &mut self.queues[slot as usize];
+        hosted.closing = true;
+        let message_count = wire_count(hosted.machine.message_count());
+        let queue = hosted.id;
+        self.cancel_consumers(sessions, slot);
+        let action = Action::RemoveQueue { queue, message_count };
+        self.request(sessions, TopologyRequest { reply_to, action });
+    }
+
+    /// Tells the consumers of a queue that it is gone (consumer cancel notification).
+    pub(super) fn cancel_consumers(&mut self, sessions: &mut impl Sessions, slot: u32) {
+        let consumers = self.queues[slot as usize].machine.take_consumers();
+        for Consumer { address, id: consumer, .. } in consumers {
+            let channel = address.channel;
+            if address.shard == self.id {
+                sessions.consumer_cancelled(channel, consumer);
+            } else {
+                self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
+            }
+        }
+    }
+
+    /// Remembers that a channel has consumers or messages of a queue, for when it closes.
+    fn note_interest(&mut self, address: ChannelAddress, queue: QueueId) {
+        let queues = self.interests.entry(address).or_default();
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
+    }
+
+    /// A channel is gone: its consumers end and what it held is ready again, in every queue of this shard.
+    pub(super) fn forget_channel(&mut self, sessions: &mut impl Sessions, address: ChannelAddress) {
+        for queue in self.interests.remove(&address).unwrap_or_default() {
+            if let Some(&slot) = self.slots.get(&queue) {
+                self.queues[slot as usize].machine.remove_channel(address);
+                self.pump(sessions, slot);
+                self.delete_if_abandoned(sessions, slot);
+            }
+        }
+        for waiting in self.waiting_gets.values_mut() {
+            waiting.retain(|ask| ask.reply_to.shard != address.shard || ask.channel != address.channel);
+        }
+    }
+
+    /// Sends an answer to the connection that waits for it.
+    pub(super) fn answer(&mut self, sessions: &mut impl Sessions, to: ReplyTo, answer: Answer) {
+        if to.shard == self.id {
+            deliver_answer(sessions, to.connection, to.request, answer);
+        } else {
+            let op = Op::Answer { connection: to.connection, request: to.request, answer: Box::new(answer) };
+            self.peers.batch(to.shard).push(op);
+        }
+    }
+}
+
+/// Hands an answer to a connection of this shard.
+pub(super) fn deliver_answer(
+    sessions: &mut impl Sessions,
+    connection: crate::ids::ConnectionKey,
+    request: RequestId,
+    answer: Answer,
+) {
+    let reply = match answer {
+        Answer::ExchangeDeclareOk => Reply::ExchangeDeclareOk,
+        Answer::ExchangeDeleteOk => Reply::ExchangeDeleteOk,
+        Answer::ExchangeBindOk => Reply::ExchangeBindOk,
+        Answer::ExchangeUnbindOk => Reply::ExchangeUnbindOk,
+        Answer::QueueDeclareOk { ref queue, message_count, consumer_count } => {
+            Reply::QueueDeclareOk { queue, message_count, consumer_count }
+        }
+        Answer::QueueBindOk => Reply::QueueBindOk,
+        Answer::QueueUnbindOk => Reply::QueueUnbindOk,
+        Answer::QueuePurgeOk { message_count } => Reply::QueuePurgeOk { message_count },
+        Answer::QueueDeleteOk { message_count } => Reply::QueueDeleteOk { message_count },
+        Answer::BasicConsumeOk { queue } => Reply::BasicConsumeOk { queue },
+        Answer::BasicCancelOk => Reply::BasicCancelOk,
+        Answer::BasicGetEmpty => Reply::BasicGetEmpty,
+        Answer::Failed(error) => Reply::Failed(error),
+    };
+    sessions.reply(connection, request, reply);
+}
+
+/// Counts on the wire have 32 bits.
+pub(super) fn wire_count(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

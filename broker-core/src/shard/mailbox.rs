@@ -1,0 +1,203 @@
+//! What one shard has to tell another: operations in order, and the bytes they refer to.
+//!
+//! A [`Batch`] collects during a turn of the loop and is sent as one item, so the cost of a wake-up is shared by
+//! everything in it. Messages are copied once into the batch's byte buffer, in their stored form.
+
+use std::sync::Arc;
+
+use broker_store::QueueId;
+
+use super::registrar::{Round, TopologyRequest};
+use super::topology::Change;
+use crate::error::AmqpError;
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
+use crate::model::message::Message;
+use crate::session::Settlement;
+
+/// A range of one of the batch's vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    start: usize,
+    end: usize,
+}
+
+/// One thing to do on the receiving shard. Keys name channels and connections of the shard that has the socket:
+/// the sender in what goes to a queue, the receiver in what comes from one.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields repeat the arguments of the Shard and Sessions methods")]
+pub enum Op {
+    /// For queues of the receiver, all of one partition.
+    Publish { queues: Span, message: Span, persistent: bool, confirm: Option<(ChannelKey, u64)> },
+    Settle { channel: ChannelKey, queue: QueueId, tokens: Span, settlement: Settlement },
+    ReturnWindow { channel: ChannelKey, consumer: ConsumerId, queue: QueueId, bytes: u32 },
+    CloseChannel { channel: ChannelKey },
+    Ask(Box<Ask>),
+    /// For a consumer of the receiver.
+    Deliver {
+        channel: ChannelKey,
+        consumer: ConsumerId,
+        queue: QueueId,
+        token: Option<DeliveryToken>,
+        redelivered: bool,
+        message: Span,
+    },
+    Confirm { channel: ChannelKey, first: u64, last: u64, accepted: bool },
+    ConsumerCancelled { channel: ChannelKey, consumer: ConsumerId },
+    Answer { connection: ConnectionKey, request: RequestId, answer: Box<Answer> },
+    Got {
+        connection: ConnectionKey,
+        request: RequestId,
+        queue: QueueId,
+        token: Option<DeliveryToken>,
+        redelivered: bool,
+        message_count: u32,
+        message: Span,
+    },
+    /// To the registrar.
+    Request(Box<TopologyRequest>),
+    /// The sender has applied this round of changes.
+    Applied(Round),
+    /// From the registrar: to be applied in this order.
+    Apply { round: Round, changes: Arc<[Change]> },
+}
+
+/// Who waits for an answer: a request of a connection on a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The shard of the connection.
+    pub shard: crate::ids::ShardId,
+    /// The connection.
+    pub connection: ConnectionKey,
+    /// Its request.
+    pub request: RequestId,
+}
+
+/// Something asked of a queue by a channel.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Whom to answer.
+    pub reply_to: ReplyTo,
+    /// The channel that asks.
+    pub channel: ChannelKey,
+    /// The queue.
+    pub queue: QueueId,
+    /// Its virtual host, for error texts.
+    pub vhost: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is asked.
+    pub question: Question,
+}
+
+/// What can be asked of a queue.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are those of the AMQP methods")]
+pub enum Question {
+    /// The counts for `queue.declare-ok`.
+    Counts,
+    Consume { consumer: ConsumerId, consumer_tag: Arc<str>, no_ack: bool, exclusive: bool, prefetch_count: u16 },
+    Cancel { consumer: ConsumerId },
+    Get { no_ack: bool },
+    Purge,
+    Delete { if_unused: bool, if_empty: bool },
+}
+
+/// An answer that needs no message.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of the AMQP methods")]
+pub enum Answer {
+    ExchangeDeclareOk,
+    ExchangeDeleteOk,
+    ExchangeBindOk,
+    ExchangeUnbindOk,
+    QueueDeclareOk { queue: Arc<str>, message_count: u32, consumer_count: u32 },
+    QueueBindOk,
+    QueueUnbindOk,
+    QueuePurgeOk { message_count: u32 },
+    QueueDeleteOk { message_count: u32 },
+    BasicConsumeOk { queue: crate::ids::QueueRef },
+    BasicCancelOk,
+    BasicGetEmpty,
+    Failed(AmqpError),
+}
+
+/// Operations for one shard, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    ops: Vec<Op>,
+    bytes: Vec<u8>,
+    queues: Vec<QueueId>,
+    tokens: Vec<DeliveryToken>,
+}
+
+impl Batch {
+    /// True if there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Bytes of messages in the batch.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Number of operations in the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Adds an operation without message, queues or tokens.
+    pub fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// Copies a message in.
+    pub fn message(&mut self, message: Message<'_>) -> Span {
+        let start = self.bytes.len();
+        self.bytes.reserve(message.stored_len());
+        for part in message.parts(&message.lengths()) {
+            self.bytes.extend_from_slice(part);
+        }
+        Span { start, end: self.bytes.len() }
+    }
+
+    /// Copies queue ids in.
+    pub fn queues(&mut self, queues: impl Iterator<Item = QueueId>) -> Span {
+        let start = self.queues.len();
+        self.queues.extend(queues);
+        Span { start, end: self.queues.len() }
+    }
+
+    /// Copies tokens in.
+    pub fn tokens(&mut self, tokens: &[DeliveryToken]) -> Span {
+        let start = self.tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        Span { start, end: self.tokens.len() }
+    }
+
+    /// Takes the operations out, to be carried out in order; what they refer to stays.
+    pub fn take_ops(&mut self) -> Vec<Op> {
+        std::mem::take(&mut self.ops)
+    }
+
+    /// The message at a span of this batch.
+    #[must_use]
+    pub fn message_at(&self, span: Span) -> Message<'_> {
+        Message::from_stored(&self.bytes[span.start..span.end]).expect("a batch holds what message() wrote")
+    }
+
+    /// The queues at a span of this batch.
+    #[must_use]
+    pub fn queues_at(&self, span: Span) -> &[QueueId] {
+        &self.queues[span.start..span.end]
+    }
+
+    /// The tokens at a span of this batch.
+    #[must_use]
+    pub fn tokens_at(&self, span: Span) -> &[DeliveryToken] {
+        &self.tokens[span.start..span.end]
+    }
+}

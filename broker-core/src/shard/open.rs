@@ -1,0 +1,144 @@
+//! From a data directory to the state of a shard.
+
+use std::sync::Mutex;
+
+use broker_store::fs::GlommioFs;
+use broker_store::{Catalog, DataDir, LogKind, LogOptions, PartitionId, QueueId, StoreError};
+use rustc_hash::FxHashMap;
+
+use super::catalog::{self, Loaded, Loader, QueueIds};
+use super::driver::StartError;
+use super::partition::Partition;
+use super::placement::Placement;
+use super::registrar::REGISTRAR;
+use super::topology::{Applied, Change, Topology};
+use super::{Shard, access};
+use crate::ids::{QueueRef, ShardId};
+use crate::model::queue::{Logs, Queue};
+
+/// The definitions in the catalog, read once for all shards.
+#[derive(Debug)]
+pub(super) struct Definitions {
+    changes: Vec<Change>,
+    /// For the registrar, which takes it.
+    queue_ids: Mutex<QueueIds>,
+}
+
+impl Definitions {
+    /// Number of queues.
+    pub(super) fn queue_count(&self) -> u64 {
+        self.changes.iter().filter(|change| matches!(change, Change::QueueDeclared { .. })).count() as u64
+    }
+
+    fn has_queue(&self) -> impl Fn(QueueId) -> bool + use<> {
+        let ids: rustc_hash::FxHashSet<u64> = self
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::QueueDeclared { definition, .. } => Some(definition.id),
+                _ => None,
+            })
+            .collect();
+        move |queue| ids.contains(&queue.0)
+    }
+}
+
+/// What recovery found in the logs of a shard's partitions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    pub(super) messages: u64,
+    pub(super) segments: u64,
+    pub(super) damaged: u64,
+}
+
+/// Reads the catalog; a new one gets the default virtual host and user.
+pub(super) fn definitions(
+    catalog: &Catalog,
+    placement: Placement,
+    salt: [u8; 4],
+) -> Result<Definitions, StartError> {
+    let mut loader = Loader::default();
+    let mut bad = None;
+    catalog.load(|kind, key, value| {
+        if let Err(error) = loader.row(placement, kind, key, value) {
+            bad.get_or_insert(error);
+        }
+    })?;
+    if let Some(bad) = bad {
+        return Err(StartError::Catalog(bad.to_string()));
+    }
+    let Loaded { mut changes, queue_ids } = loader.finish();
+    let mut topology = Topology::default();
+    for change in &changes {
+        topology.apply(change);
+    }
+    if access::is_new(&topology) {
+        let defaults = access::defaults(salt);
+        let mut rows = Vec::new();
+        for change in &defaults {
+            catalog::write_rows(change, &Applied::default(), true, &mut rows);
+        }
+        catalog.commit(&rows)?;
+        changes.splice(0..0, defaults);
+    }
+    Ok(Definitions { changes, queue_ids: Mutex::new(queue_ids) })
+}
+
+/// Recovers the partitions of a shard and makes its state.
+pub(super) async fn shard(
+    fs: &GlommioFs,
+    data_dir: &DataDir,
+    id: ShardId,
+    placement: Placement,
+    definitions: &Definitions,
+) -> Result<(Shard, Found), StoreError> {
+    let mut found = Found::default();
+    let mut partitions = Vec::new();
+    let mut recovered = FxHashMap::default();
+    let is_live = definitions.has_queue();
+    for partition in placement.partitions_of(id) {
+        let (durable, durable_found) =
+            broker_store::recover(fs, &data_dir.durable_log(partition), LogOptions::new(LogKind::Durable), &is_live)
+                .await?;
+        let (volatile, _) =
+            broker_store::recover(fs, &data_dir.volatile_log(partition), LogOptions::new(LogKind::Volatile), &is_live)
+                .await?;
+        for damage in &durable_found.damage {
+            tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
+        }
+        found.damaged += durable_found.damage.len() as u64;
+        found.segments += durable_found.segments as u64;
+        for queue in durable_found.queues {
+            found.messages += queue.messages;
+            recovered.insert(queue.queue, queue);
+        }
+        partitions.push(Partition::new(partition, Logs { durable, volatile }));
+    }
+    let mut shard = Shard::new(id, placement, partitions);
+    for change in &definitions.changes {
+        shard.topology.apply(change);
+        if let Change::QueueDeclared { definition, partition, .. } = change {
+            if placement.shard_of(*partition) == id {
+                let machine = machine_of(QueueId(definition.id), id, &mut recovered);
+                shard.host(QueueId(definition.id), *partition, machine);
+            }
+        }
+    }
+    if id == REGISTRAR {
+        let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shard.registrar.queue_ids = std::mem::take(&mut ids);
+    }
+    Ok((shard, found))
+}
+
+fn machine_of(
+    queue: QueueId,
+    shard: ShardId,
+    recovered: &mut FxHashMap<QueueId, broker_store::RecoveredQueue>,
+) -> Queue {
+    let at = QueueRef { queue, shard };
+    match recovered.remove(&queue) {
+        Some(found) => Queue::recovered(at, found.next_seq, found.delivered_up_to, found.runs),
+        None => Queue::new(at),
+    }
+}

@@ -1,0 +1,329 @@
+//! What a command would do to a topology: the checks of RabbitMQ in its order, and the changes that follow.
+//!
+//! [`plan`] runs twice for most changes: on the shard of the connection, which answers what its copy can
+//! answer (errors, things that exist already), and on the registrar, whose copy is ahead of all others.
+
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+
+use super::mailbox::Answer;
+use super::placement::Placement;
+use super::topology::{Change, Owner, QueueDefinition, QueueRow, Topology, ends_of};
+use crate::error::{AmqpError, ChannelCode, ChannelError, ConnectionCode};
+use crate::ids::{ConnectionKey, PartitionId, QueueId, QueueRef, ShardId};
+use crate::model::arguments::{check_arguments, check_field};
+use crate::model::binding::BindingDefinition;
+use crate::model::exchange::{
+    ExchangeDefinition, check_declared_name, check_deletable, check_not_default,
+};
+use crate::model::permission::Access;
+use crate::model::properties::PropertiesError;
+use crate::model::vhost::{Resource, ResourceKind};
+use crate::session::Command;
+
+/// Who sent a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who<'a> {
+    pub(super) user: &'a Arc<str>,
+    pub(super) vhost: &'a Arc<str>,
+    pub(super) shard: ShardId,
+    pub(super) connection: ConnectionKey,
+}
+
+impl Who<'_> {
+    fn owner(&self) -> Owner {
+        Owner { shard: self.shard, connection: self.connection }
+    }
+}
+
+/// What there is to do for a command.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// Nothing: it is so already.
+    Done(Answer),
+    /// To ask the queue: the counts for `queue.declare-ok`, or what else the command wants of it.
+    Counts { queue: QueueRef, name: Arc<str> },
+    /// To make these changes, and then to answer.
+    Change { changes: Vec<Change>, answer: Answer },
+}
+
+type Planned = Result<Plan, AmqpError>;
+
+pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, command: &Command) -> Planned {
+    let planner = Planner { topology, placement, who };
+    match command {
+        Command::ExchangeDeclare { passive: true, exchange, .. } => planner.exchange_declare_passive(exchange),
+        Command::ExchangeDeclare { .. } => planner.exchange_declare(command),
+        Command::ExchangeDelete { exchange, if_unused } => planner.exchange_delete(exchange, *if_unused),
+        Command::ExchangeBind { destination, source, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Exchange, source, destination, routing_key, arguments);
+            planner.bind(binding, Answer::ExchangeBindOk)
+        }
+        Command::ExchangeUnbind { destination, source, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Exchange, source, destination, routing_key, arguments);
+            planner.unbind(binding, Answer::ExchangeUnbindOk)
+        }
+        Command::QueueDeclare { passive: true, queue, .. } => planner.queue_declare_passive(queue),
+        Command::QueueDeclare { .. } => planner.queue_declare(command),
+        Command::QueueBind { queue, exchange, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
+            planner.bind(binding, Answer::QueueBindOk)
+        }
+        Command::QueueUnbind { queue, exchange, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
+            planner.unbind(binding, Answer::QueueUnbindOk)
+        }
+        Command::QueueDelete { queue, .. } => {
+            planner.permit(Access::Configure, planner.queue(queue))?;
+            match planner.topology.find_queue(who.vhost, queue) {
+                None => Ok(Plan::Done(Answer::QueueDeleteOk { message_count: 0 })),
+                Some(_) => planner.use_queue(queue),
+            }
+        }
+        Command::QueuePurge { queue } | Command::BasicConsume { queue, .. } | Command::BasicGet { queue, .. } => {
+            planner.permit(Access::Read, planner.queue(queue))?;
+            planner.use_queue(queue)
+        }
+        Command::BasicCancel { .. } => Ok(Plan::Done(Answer::BasicCancelOk)),
+    }
+}
+
+/// 501: the properties of a message cannot be read.
+pub(super) fn malformed_properties(error: PropertiesError) -> AmqpError {
+    ConnectionCode::FrameError.error(error.to_string()).into()
+}
+
+fn definition(
+    destination_kind: ResourceKind,
+    source: &str,
+    destination: &str,
+    routing_key: &str,
+    arguments: &FieldTable,
+) -> BindingDefinition {
+    BindingDefinition {
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        destination_kind,
+        routing_key: routing_key.to_owned(),
+        arguments: arguments.clone(),
+    }
+}
+
+struct Planner<'a> {
+    topology: &'a Topology,
+    placement: Placement,
+    who: Who<'a>,
+}
+
+impl<'a> Planner<'a> {
+    fn queue<'n>(&self, name: &'n str) -> Resource<'n>
+    where
+        'a: 'n,
+    {
+        Resource::queue(self.who.vhost, name)
+    }
+
+    fn exchange<'n>(&self, name: &'n str) -> Resource<'n>
+    where
+        'a: 'n,
+    {
+        Resource::exchange(self.who.vhost, name)
+    }
+
+    fn permit(&self, access: Access, resource: Resource<'_>) -> Result<(), ChannelError> {
+        self.topology.permissions().check(self.who.user, access, resource)
+    }
+
+    fn exchange_declare_passive(&self, name: &str) -> Planned {
+        check_not_default(name)?;
+        match self.topology.find_exchange(self.who.vhost, name) {
+            Some(_) => Ok(Plan::Done(Answer::ExchangeDeclareOk)),
+            None => Err(self.exchange(name).not_found().into()),
+        }
+    }
+
+    fn exchange_declare(&self, command: &Command) -> Planned {
+        let Command::ExchangeDeclare { exchange, kind, durable, auto_delete, internal, arguments, .. } = command else {
+            return Ok(Plan::Done(Answer::ExchangeDeclareOk));
+        };
+        let kind = kind.parse()?;
+        check_not_default(exchange)?;
+        self.permit(Access::Configure, self.exchange(exchange))?;
+        let declared = ExchangeDefinition {
+            name: exchange.clone(),
+            kind,
+            durable: *durable,
+            auto_delete: *auto_delete,
+            internal: *internal,
+            arguments: arguments.clone(),
+        };
+        if let Some((_, existing)) = self.topology.find_exchange(self.who.vhost, exchange) {
+            existing.check_equivalent(&declared, self.who.vhost)?;
+            return Ok(Plan::Done(Answer::ExchangeDeclareOk));
+        }
+        check_declared_name(ResourceKind::Exchange, exchange)?;
+        declared.check_arguments(self.who.vhost)?;
+        if let Some(alternate) = declared.alternate_exchange() {
+            self.permit(Access::Read, self.exchange(exchange))?;
+            self.permit(Access::Write, self.exchange(alternate))?;
+        }
+        let vhost = Arc::clone(self.who.vhost);
+        let changes = vec![Change::ExchangeDeclared { vhost, definition: declared }];
+        Ok(Plan::Change { changes, answer: Answer::ExchangeDeclareOk })
+    }
+
+    fn exchange_delete(&self, name: &str, if_unused: bool) -> Planned {
+        let resource = self.exchange(name);
+        check_not_default(name)?;
+        check_deletable(resource)?;
+        self.permit(Access::Configure, resource)?;
+        let Some((_, vhost)) = self.topology.vhost(self.who.vhost) else {
+            return Ok(Plan::Done(Answer::ExchangeDeleteOk));
+        };
+        let Some(exchange) = vhost.routing.exchange(name) else {
+            return Ok(Plan::Done(Answer::ExchangeDeleteOk));
+        };
+        if if_unused && vhost.routing.is_source(exchange) {
+            return Err(ChannelCode::PreconditionFailed.error(format!("{resource} in use")).into());
+        }
+        let changes = vec![Change::ExchangeDeleted { vhost: Arc::clone(self.who.vhost), name: name.into() }];
+        Ok(Plan::Change { changes, answer: Answer::ExchangeDeleteOk })
+    }
+
+    fn queue_declare_passive(&self, name: &str) -> Planned {
+        self.use_queue(name)
+    }
+
+    fn queue_declare(&self, command: &Command) -> Planned {
+        let Command::QueueDeclare { queue, generated, durable, exclusive, auto_delete, arguments, .. } = command else {
+            return self.queue_declare_passive("");
+        };
+        let resource = self.queue(queue);
+        self.permit(Access::Configure, resource)?;
+        let owner = exclusive.then(|| self.who.owner());
+        if let Some((id, row)) = self.topology.find_queue(self.who.vhost, queue) {
+            self.check_equivalent(row, resource, command)?;
+            return Ok(self.counts(id, row));
+        }
+        if !generated {
+            check_declared_name(ResourceKind::Queue, queue)?;
+        }
+        let definition = QueueDefinition {
+            id: 0,
+            vhost: self.who.vhost.to_string(),
+            name: queue.clone(),
+            durable: *durable && !exclusive,
+            auto_delete: *auto_delete,
+            arguments: arguments.clone(),
+        };
+        let changes = vec![Change::QueueDeclared { definition, partition: PartitionId(0), owner }];
+        let answer =
+            Answer::QueueDeclareOk { queue: queue.as_str().into(), message_count: 0, consumer_count: 0 };
+        Ok(Plan::Change { changes, answer })
+    }
+
+    fn check_equivalent(&self, row: &QueueRow, resource: Resource<'_>, command: &Command) -> Result<(), ChannelError> {
+        let Command::QueueDeclare { durable, exclusive, auto_delete, arguments, .. } = command else { return Ok(()) };
+        // An exclusive queue is its connection's alone, and stays what it is.
+        let mine = row.owner == Some(self.who.owner());
+        if (row.owner.is_some() && !mine) || *exclusive != row.owner.is_some() {
+            return Err(locked(resource));
+        }
+        // An exclusive queue never is durable, whatever the declare says (RabbitMQ).
+        check_field(resource, "durable", row.durable, *durable && !exclusive)?;
+        check_field(resource, "auto_delete", row.auto_delete, *auto_delete)?;
+        let none = FieldTable::default();
+        let current = row.arguments.as_deref().unwrap_or(&none);
+        let mut keys: Vec<&str> = current.inner().keys().chain(arguments.inner().keys()).map(|key| key.as_str()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        check_arguments(resource, &keys, current, arguments)
+    }
+
+    fn counts(&self, id: QueueId, row: &QueueRow) -> Plan {
+        let queue = QueueRef { queue: id, shard: self.placement.shard_of(row.partition) };
+        Plan::Counts { queue, name: Arc::clone(&row.name) }
+    }
+
+    /// A queue that must exist (404) and not be exclusive to another connection (405).
+    fn use_queue(&self, name: &str) -> Planned {
+        let resource = self.queue(name);
+        let found = self.topology.find_queue(self.who.vhost, name);
+        let (id, row) = found.ok_or_else(|| resource.not_found())?;
+        self.check_unlocked(row, resource)?;
+        Ok(self.counts(id, row))
+    }
+
+    fn check_unlocked(&self, row: &QueueRow, resource: Resource<'_>) -> Result<(), ChannelError> {
+        match row.owner {
+            Some(owner) if owner != self.who.owner() => Err(locked(resource)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The checks that bind and unbind share: write on the destination, read on the source, both there.
+    fn check_ends(&self, binding: &BindingDefinition) -> Result<(), ChannelError> {
+        let destination = match binding.destination_kind {
+            ResourceKind::Queue => self.queue(&binding.destination),
+            ResourceKind::Exchange => self.exchange(&binding.destination),
+        };
+        check_not_default(&binding.source)?;
+        if binding.destination_kind == ResourceKind::Exchange {
+            check_not_default(&binding.destination)?;
+        }
+        self.permit(Access::Write, destination)?;
+        self.permit(Access::Read, self.exchange(&binding.source))?;
+        match binding.destination_kind {
+            ResourceKind::Queue => {
+                let found = self.topology.find_queue(self.who.vhost, &binding.destination);
+                let (_, row) = found.ok_or_else(|| destination.not_found())?;
+                self.check_unlocked(row, destination)?;
+            }
+            ResourceKind::Exchange => {
+                let found = self.topology.find_exchange(self.who.vhost, &binding.destination);
+                found.ok_or_else(|| destination.not_found())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind(&self, binding: BindingDefinition, answer: Answer) -> Planned {
+        self.check_ends(&binding)?;
+        let source = self.exchange(&binding.source);
+        let found = self.topology.find_exchange(self.who.vhost, &binding.source);
+        let (_, exchange) = found.ok_or_else(|| source.not_found())?;
+        exchange.kind.check_binding(&binding.arguments)?;
+        if self.is_bound(&binding) {
+            return Ok(Plan::Done(answer));
+        }
+        let changes = vec![Change::Bound { vhost: Arc::clone(self.who.vhost), binding }];
+        Ok(Plan::Change { changes, answer })
+    }
+
+    fn unbind(&self, binding: BindingDefinition, answer: Answer) -> Planned {
+        self.check_ends(&binding)?;
+        let source = self.exchange(&binding.source);
+        self.topology.find_exchange(self.who.vhost, &binding.source).ok_or_else(|| source.not_found())?;
+        if !self.is_bound(&binding) {
+            return Ok(Plan::Done(answer));
+        }
+        let changes = vec![Change::Unbound { vhost: Arc::clone(self.who.vhost), binding }];
+        Ok(Plan::Change { changes, answer })
+    }
+
+    fn is_bound(&self, binding: &BindingDefinition) -> bool {
+        let Some((_, vhost)) = self.topology.vhost(self.who.vhost) else { return false };
+        ends_of(&vhost.routing, binding).is_some_and(|(source, destination)| {
+            vhost.routing.is_bound(source, destination, &binding.routing_key, &binding.arguments)
+        })
+    }
+}
+
+/// 405, for every use of a queue that is exclusive to another connection.
+fn locked(queue: Resource<'_>) -> ChannelError {
+    ChannelCode::ResourceLocked.error(format!(
+        "cannot obtain exclusive access to locked {queue}. It could be originally declared on another connection or the \
+         exclusive property value does not match that of the original declaration."
+    ))
+}

@@ -1,0 +1,234 @@
+//! Publishing: permission, routing, and the message into its queues.
+
+use broker_store::{LogKind, StoreError};
+
+use super::mailbox::Op;
+use super::publisher::{Publisher, Target, Targets};
+use super::{Out, Shard};
+use crate::error::{AmqpError, ChannelCode, ChannelError};
+use crate::ids::{ChannelKey, QueueId, Seq, ShardId};
+use crate::model::message::Message;
+use crate::model::properties::Properties;
+use crate::session::{Caller, Publish, Published, Sessions};
+
+/// Where the confirm of a message goes.
+type Confirm = Option<(ShardId, ChannelKey, u64)>;
+
+/// What became of a message in the queues of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// All queues have it; nothing has to reach the disk.
+    Now,
+    /// All queues have it; the confirm waits for the disk.
+    WhenDurable,
+    /// The log cannot take it.
+    Refused,
+}
+
+impl Shard {
+    /// Routes a message and gives it to its queues.
+    ///
+    /// # Errors
+    /// 403 without write permission on the exchange or if it is internal, 404 if it does not exist, 406 for an
+    /// `expiration` that is not a number or a `user_id` that is not the caller's; 501 for properties that cannot be read.
+    pub fn publish(
+        &mut self,
+        sessions: &mut impl Sessions,
+        caller: Caller<'_>,
+        publisher: &mut Publisher,
+        publish: Publish<'_>,
+    ) -> Result<Published, AmqpError> {
+        let message = publish.message;
+        let properties = Properties::parse(message.properties).map_err(super::plan::malformed_properties)?;
+        properties.expiration_ms()?;
+        if let Some(user_id) = properties.user_id {
+            self.check_user_id(caller, user_id)?;
+        }
+        self.stats.messages_received += 1;
+        self.stats.messages_received_confirm += u64::from(publish.confirm.is_some());
+        self.stats.message_sizes.record(message.body.len() as u64);
+
+        let version = self.topology.version();
+        let verdict = match publisher.enter(version, message.exchange) {
+            Some(verdict) => verdict.clone(),
+            None => {
+                let verdict = self.topology.may_publish(caller.user, caller.vhost, message.exchange);
+                publisher.set_verdict(verdict.clone());
+                verdict
+            }
+        };
+        verdict?;
+
+        let confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
+        let persistent = properties.is_persistent();
+        if publisher.find(message.routing_key).is_none() {
+            let (targets, cacheable) = self.route(caller.vhost, message, &properties)?;
+            if !cacheable {
+                return Ok(self.distribute(sessions, &targets, message, persistent, confirm, publish.mandatory));
+            }
+            publisher.remember(message.routing_key, targets);
+        }
+        let targets = publisher.find(message.routing_key).expect("it is remembered");
+        Ok(self.distribute(sessions, targets, message, persistent, confirm, publish.mandatory))
+    }
+
+    fn check_user_id(&self, caller: Caller<'_>, user_id: &str) -> Result<(), ChannelError> {
+        if user_id == &**caller.user || self.topology.may_impersonate(caller.user) {
+            return Ok(());
+        }
+        let actual = caller.user;
+        Err(ChannelCode::PreconditionFailed
+            .error(format!("user_id property set to '{user_id}' but authenticated user was '{actual}'")))
+    }
+
+    /// The queues for a message, and whether another message with the same key goes to the same ones.
+    fn route(
+        &mut self,
+        vhost: &str,
+        message: Message<'_>,
+        properties: &Properties<'_>,
+    ) -> Result<(Targets, bool), AmqpError> {
+        let mut queues = std::mem::take(&mut self.scratch_queues);
+        queues.clear();
+        let by_headers = self.topology.route(vhost, message, properties, &mut queues)?;
+        let mut targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
+        targets.sort_unstable_by_key(|target| (target.shard, target.partition, target.queue));
+        self.scratch_queues = queues;
+        Ok((targets.into(), !by_headers))
+    }
+
+    fn target(&self, queue: QueueId) -> Option<Target> {
+        let row = self.topology.queue(queue)?;
+        let shard = self.placement.shard_of(row.partition);
+        let slot = if shard == self.id { *self.slots.get(&queue)? } else { 0 };
+        Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
+    }
+
+    fn distribute(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        persistent: bool,
+        confirm: Confirm,
+        mandatory: bool,
+    ) -> Published {
+        let mut published = Published { routed: !targets.is_empty(), pending_confirms: 0, refused: false };
+        match (published.routed, mandatory) {
+            (true, _) => self.stats.messages_routed += 1,
+            (false, true) => self.stats.messages_unroutable_returned += 1,
+            (false, false) => self.stats.messages_unroutable_dropped += 1,
+        }
+        for group in targets.chunk_by(|a, b| a.partition == b.partition) {
+            if group[0].shard != self.id {
+                self.send_publish(group, message, persistent, confirm);
+                published.pending_confirms += u32::from(confirm.is_some());
+                continue;
+            }
+            match self.accept(sessions, group, message, persistent, confirm) {
+                Accepted::Now => {}
+                Accepted::WhenDurable => published.pending_confirms += u32::from(confirm.is_some()),
+                Accepted::Refused => published.refused = true,
+            }
+        }
+        published
+    }
+
+    fn send_publish(&mut self, group: &[Target], message: Message<'_>, persistent: bool, confirm: Confirm) {
+        let batch = self.peers.batch(group[0].shard);
+        let queues = batch.queues(group.iter().map(|target| target.queue));
+        let message = batch.message(message);
+        let confirm = confirm.map(|(_, channel, seq)| (channel, seq));
+        batch.push(Op::Publish { queues, message, persistent, confirm });
+    }
+
+    /// A message from another shard for queues of one partition of this one.
+    pub(super) fn accept_from(
+        &mut self,
+        sessions: &mut impl Sessions,
+        from: ShardId,
+        queues: &[QueueId],
+        message: Message<'_>,
+        persistent: bool,
+        confirm: Option<(ChannelKey, u64)>,
+    ) {
+        let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
+        let to = confirm.map(|(channel, seq)| (from, channel, seq));
+        // Queues that have been deleted meanwhile take what was on its way to them with them.
+        let accepted = match targets.is_empty() {
+            true => Accepted::Now,
+            false => self.accept(sessions, &targets, message, persistent, to),
+        };
+        if let (Some((channel, seq)), Accepted::Now | Accepted::Refused) = (confirm, accepted) {
+            let accepted = accepted == Accepted::Now;
+            self.peers.batch(from).push(Op::Confirm { channel, first: seq, last: seq, accepted });
+        }
+    }
+
+    /// Gives a message to queues of one partition of this shard.
+    fn accept(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        persistent: bool,
+        confirm: Confirm,
+    ) -> Accepted {
+        // The usual case first: one queue, and a consumer that takes the message as it comes.
+        if let [target] = targets {
+            let queue = &mut self.queues[target.slot as usize];
+            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
+            if queue.machine.pass_through(&mut out, message) {
+                return Accepted::Now;
+            }
+        }
+        let durable = targets.iter().filter(|target| persistent && target.durable);
+        let volatile = targets.iter().filter(|target| !(persistent && target.durable));
+        // The confirm waits for the durable record, so that one is stored last, when nothing can fail after it.
+        if self.store(sessions, LogKind::Volatile, volatile, message, None).is_err() {
+            return Accepted::Refused;
+        }
+        if durable.clone().next().is_none() {
+            return Accepted::Now;
+        }
+        match self.store(sessions, LogKind::Durable, durable, message, confirm) {
+            Ok(()) => Accepted::WhenDurable,
+            Err(_) => Accepted::Refused,
+        }
+    }
+
+    /// Appends one record for all targets and pushes it to each.
+    fn store<'t>(
+        &mut self,
+        sessions: &mut impl Sessions,
+        kind: LogKind,
+        targets: impl Iterator<Item = &'t Target> + Clone,
+        message: Message<'_>,
+        confirm: Confirm,
+    ) -> Result<(), StoreError> {
+        let Some(first) = targets.clone().next() else { return Ok(()) };
+        let partition = self.partitions.get_mut(&first.partition).expect("targets of this shard are in its partitions");
+        let mut numbered = std::mem::take(&mut self.scratch_targets);
+        numbered.clear();
+        for target in targets.clone() {
+            numbered.push((target.queue, self.queues[target.slot as usize].machine.take_seq()));
+        }
+        let lengths = message.lengths();
+        let appended = partition.logs.of(kind).append(&numbered, &message.parts(&lengths));
+        let result = appended.map(|record| {
+            if let (Some((shard, channel, seq)), LogKind::Durable) = (confirm, kind) {
+                partition.confirms.wait(record.lsn, shard, channel, seq);
+            }
+            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
+            for (target, (_, seq)) in targets.zip(&numbered) {
+                let queue = &mut self.queues[target.slot as usize];
+                queue.machine.push(&mut out, &mut partition.logs, (*seq, kind, record.position), message);
+            }
+        });
+        self.scratch_targets = numbered;
+        result
+    }
+}
+
+/// Room for the targets of a record, reused from publish to publish.
+pub(super) type NumberedTargets = Vec<(QueueId, Seq)>;

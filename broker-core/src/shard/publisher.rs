@@ -1,0 +1,117 @@
+//! What a publishing channel remembers so that the usual publish looks nothing up.
+
+use rustc_hash::FxHashMap;
+
+use crate::error::ChannelError;
+use crate::ids::{PartitionId, QueueId, ShardId};
+
+/// Routing keys of one exchange that are remembered; beyond it all are forgotten and learnt anew.
+const MAX_REMEMBERED_KEYS: usize = 4096;
+
+/// A queue that a message goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The shard that runs the partition.
+    pub shard: ShardId,
+    /// It is durable: persistent messages go to the durable log.
+    pub durable: bool,
+    /// Its place in the table of queues, if it is on this shard.
+    pub slot: u32,
+}
+
+/// The queues a message goes to, ascending by shard and partition.
+pub type Targets = Box<[Target]>;
+
+/// What a publishing channel remembers between publishes: that it may write to the last exchange, and
+/// where that exchange sent the last routing keys. Valid for one version of the topology.
+#[derive(Debug, Default)]
+pub struct Publisher {
+    version: u64,
+    exchange: String,
+    /// Verdict of the permission check, made once per exchange and version.
+    verdict: Option<Result<(), ChannelError>>,
+    by_key: FxHashMap<Box<str>, u32>,
+    routes: Vec<(Box<str>, Targets)>,
+    last: usize,
+}
+
+impl Publisher {
+    /// Forgets what is not about this exchange and topology version. Returns what is known of the permission.
+    pub(super) fn enter(&mut self, version: u64, exchange: &str) -> Option<&Result<(), ChannelError>> {
+        if self.version != version || self.exchange != exchange {
+            self.version = version;
+            self.exchange.clear();
+            self.exchange.push_str(exchange);
+            self.verdict = None;
+            self.forget_routes();
+        }
+        self.verdict.as_ref()
+    }
+
+    /// Notes whether the channel may write to the exchange.
+    pub(super) fn set_verdict(&mut self, verdict: Result<(), ChannelError>) {
+        self.verdict = Some(verdict);
+    }
+
+    /// The remembered targets of a routing key.
+    pub(super) fn find(&mut self, routing_key: &str) -> Option<&Targets> {
+        match self.routes.get(self.last) {
+            Some((key, _)) if **key == *routing_key => {}
+            _ => self.last = *self.by_key.get(routing_key)? as usize,
+        }
+        self.routes.get(self.last).map(|(_, targets)| targets)
+    }
+
+    /// Remembers the targets of a routing key, and returns them.
+    pub(super) fn remember(&mut self, routing_key: &str, targets: Targets) -> &Targets {
+        if self.routes.len() >= MAX_REMEMBERED_KEYS {
+            self.forget_routes();
+        }
+        self.last = self.routes.len();
+        let index = u32::try_from(self.last).expect("bounded by MAX_REMEMBERED_KEYS");
+        self.by_key.insert(routing_key.into(), index);
+        self.routes.push((routing_key.into(), targets));
+        &self.routes[self.last].1
+    }
+
+    fn forget_routes(&mut self) {
+        self.by_key.clear();
+        self.routes.clear();
+        self.last = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_forgotten_with_the_exchange_and_the_version() {
+        let mut publisher = Publisher::default();
+        publisher.enter(1, "x");
+        publisher.set_verdict(Ok(()));
+        publisher.remember("a", Targets::default());
+        publisher.remember("b", Targets::default());
+        assert!(publisher.enter(1, "x").is_some());
+        assert!(publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none());
+        assert!(publisher.enter(1, "y").is_none());
+        assert!(publisher.find("a").is_none());
+        publisher.remember("a", Targets::default());
+        assert!(publisher.enter(2, "y").is_none());
+        assert!(publisher.find("a").is_none());
+    }
+
+    #[test]
+    fn memory_of_routes_is_bounded() {
+        let mut publisher = Publisher::default();
+        publisher.enter(1, "x");
+        for key in 0..3 * MAX_REMEMBERED_KEYS {
+            publisher.remember(&key.to_string(), Targets::default());
+            assert!(publisher.routes.len() <= MAX_REMEMBERED_KEYS);
+        }
+    }
+}

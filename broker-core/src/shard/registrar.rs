@@ -1,0 +1,255 @@
+//! The registrar: one shard that orders all changes of the topology.
+//!
+//! A request is checked against the registrar's own copy, which is ahead of everybody's. Its changes are applied there at once and
+//! collected in a *round* with the answers that depend on them. One round at a time is committed to the catalog, which makes its durable
+//! changes durable together; then the round is sent to the other shards, and when all have applied it the answers go out.
+//! So a client that has its answer sees the change from any shard, and after a crash.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use broker_store::Change as CatalogChange;
+use rustc_hash::FxHashSet;
+
+use super::catalog::{self, QueueIds};
+use super::mailbox::{Answer, Op, Question, ReplyTo};
+use super::plan::{self, Plan};
+use super::topology::Change;
+use super::{Ask, Shard};
+use crate::error::ConnectionCode;
+use crate::ids::{ChannelKey, ConnectionKey, QueueId, ShardId};
+use crate::model::queue::consumer::ChannelAddress;
+use crate::session::{Command, Sessions};
+
+/// The shard that is the registrar.
+pub const REGISTRAR: ShardId = ShardId(0);
+
+/// Names a round. Rounds are applied in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Round(pub u64);
+
+/// Something that the registrar is to do.
+#[derive(Clone, Debug)]
+pub struct TopologyRequest {
+    /// Whom to answer, if anybody.
+    pub reply_to: Option<ReplyTo>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What the registrar can be asked to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A client's command.
+    Command(Box<ClientCommand>),
+    /// The owner of a queue has ended it.
+    RemoveQueue {
+        /// The queue.
+        queue: QueueId,
+        /// Messages that it had, for the answer.
+        message_count: u32,
+    },
+    /// A connection has ended: its exclusive queues go.
+    CloseConnection {
+        /// The shard of the connection.
+        shard: ShardId,
+        /// The connection.
+        connection: ConnectionKey,
+    },
+}
+
+/// A command as a channel submitted it.
+#[derive(Clone, Debug)]
+pub struct ClientCommand {
+    /// The channel.
+    pub channel: ChannelKey,
+    /// Its user.
+    pub user: Arc<str>,
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// The command.
+    pub command: Command,
+}
+
+/// What has been decided and not been told yet.
+#[derive(Debug, Default)]
+struct Pending {
+    changes: Vec<Change>,
+    rows: Vec<CatalogChange>,
+    answers: Vec<(ReplyTo, Answer)>,
+}
+
+#[derive(Debug)]
+struct Applying {
+    round: Round,
+    /// Shards that have not applied it yet.
+    missing: usize,
+    answers: Vec<(ReplyTo, Answer)>,
+}
+
+/// The registrar's own state.
+#[derive(Debug, Default)]
+pub(super) struct Registrar {
+    staged: Pending,
+    committing: Option<Pending>,
+    applying: VecDeque<Applying>,
+    last_round: u64,
+    /// Channels whose last command failed: what they sent after it is not carried out.
+    failed: FxHashSet<ChannelAddress>,
+    pub(super) queue_ids: QueueIds,
+    /// The catalog failed; the topology cannot be changed any more.
+    broken: Option<String>,
+}
+
+impl Registrar {
+    pub(super) fn forget_channel(&mut self, address: ChannelAddress) {
+        self.failed.remove(&address);
+    }
+
+    /// True if every change has been committed, sent out and answered.
+    pub(super) fn is_idle(&self) -> bool {
+        let Pending { changes, answers, .. } = &self.staged;
+        changes.is_empty() && answers.is_empty() && self.committing.is_none() && self.applying.is_empty()
+    }
+
+    /// Starts the next commit, if there is something to tell and none is under way. Returns the rows for the catalog; none
+    /// are needed for a round without durable changes, but [`Shard::committed`] must be called all the same.
+    pub(super) fn poll_commit(&mut self) -> Option<Vec<CatalogChange>> {
+        if self.committing.is_some() || (self.staged.answers.is_empty() && self.staged.changes.is_empty()) {
+            return None;
+        }
+        let mut round = std::mem::take(&mut self.staged);
+        let rows = std::mem::take(&mut round.rows);
+        self.committing = Some(round);
+        Some(rows)
+    }
+}
+
+impl Shard {
+    /// Sends a request to the registrar, or is the registrar and carries it out.
+    pub(super) fn request(&mut self, sessions: &mut impl Sessions, request: TopologyRequest) {
+        if self.id == REGISTRAR {
+            self.execute(sessions, request);
+        } else {
+            self.peers.batch(REGISTRAR).push(Op::Request(Box::new(request)));
+        }
+    }
+
+    pub(super) fn execute(&mut self, sessions: &mut impl Sessions, request: TopologyRequest) {
+        if let (Some(reason), Some(reply_to)) = (&self.registrar.broken, request.reply_to) {
+            let error = ConnectionCode::InternalError.error(format!("the catalog has failed: {reason}"));
+            return self.answer(sessions, reply_to, Answer::Failed(error.into()));
+        }
+        match request.action {
+            Action::Command(command) => {
+                let Some(reply_to) = request.reply_to else { return };
+                self.execute_command(sessions, reply_to, *command);
+            }
+            Action::RemoveQueue { queue, message_count } => {
+                self.remove_queues(sessions, &[queue]);
+                self.answer_after_round(request.reply_to, Answer::QueueDeleteOk { message_count });
+            }
+            Action::CloseConnection { shard, connection } => {
+                let queues = self.topology.exclusive_queues(shard, connection);
+                self.remove_queues(sessions, &queues);
+                self.answer_after_round(request.reply_to, Answer::QueueDeleteOk { message_count: 0 });
+            }
+        }
+    }
+
+    fn execute_command(&mut self, sessions: &mut impl Sessions, reply_to: ReplyTo, command: ClientCommand) {
+        let address = ChannelAddress { shard: reply_to.shard, channel: command.channel };
+        if self.registrar.failed.contains(&address) {
+            let error = ConnectionCode::ChannelError.error("the channel is closed");
+            return self.answer_after_round(Some(reply_to), Answer::Failed(error.into()));
+        }
+        let ClientCommand { channel, user, vhost, command } = command;
+        let who = plan::Who { user: &user, vhost: &vhost, shard: reply_to.shard, connection: reply_to.connection };
+        match plan::plan(&self.topology, self.placement, who, &command) {
+            Err(error) => {
+                self.registrar.failed.insert(address);
+                self.answer_after_round(Some(reply_to), Answer::Failed(error));
+            }
+            Ok(Plan::Done(answer)) => self.answer_after_round(Some(reply_to), answer),
+            Ok(Plan::Counts { queue, name }) => {
+                let ask =
+                    Ask { reply_to, channel, queue: queue.queue, vhost, name, question: Question::Counts };
+                self.ask(sessions, queue.shard, ask);
+            }
+            Ok(Plan::Change { changes, answer }) => {
+                for change in changes {
+                    self.change(sessions, change);
+                }
+                self.answer_after_round(Some(reply_to), answer);
+            }
+        }
+    }
+
+    fn remove_queues(&mut self, sessions: &mut impl Sessions, queues: &[QueueId]) {
+        for &queue in queues {
+            if self.topology.queue(queue).is_some() {
+                self.change(sessions, Change::QueueDeleted { queue });
+            }
+        }
+    }
+
+    /// Applies a change here and stages it for the catalog and the other shards.
+    pub(super) fn change(&mut self, sessions: &mut impl Sessions, mut change: Change) {
+        if let Change::QueueDeclared { definition, partition, .. } = &mut change {
+            definition.id = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
+            *partition = self.placement.partition_of(&definition.vhost, &definition.name);
+        }
+        let durable = catalog::is_durable(&self.topology, &change);
+        let applied = self.apply(sessions, &change);
+        catalog::write_rows(&change, &applied, durable, &mut self.registrar.staged.rows);
+        self.registrar.staged.changes.push(change);
+    }
+
+    fn answer_after_round(&mut self, reply_to: Option<ReplyTo>, answer: Answer) {
+        if let Some(reply_to) = reply_to {
+            self.registrar.staged.answers.push((reply_to, answer));
+        }
+    }
+
+    /// The rows of the last [`poll_commit`](Registrar::poll_commit) are durable, or could not be made so.
+    pub(super) fn committed(&mut self, sessions: &mut impl Sessions, result: Result<(), String>) {
+        let Some(mut round) = self.registrar.committing.take() else { return };
+        if let Err(reason) = result {
+            for (_, answer) in &mut round.answers {
+                let error = ConnectionCode::InternalError.error(format!("the catalog has failed: {reason}"));
+                *answer = Answer::Failed(error.into());
+            }
+            self.registrar.broken = Some(reason);
+        }
+        let others = usize::from(self.placement.shards()) - 1;
+        let mut missing = 0;
+        self.registrar.last_round += 1;
+        let id = Round(self.registrar.last_round);
+        if others > 0 && !round.changes.is_empty() {
+            missing = others;
+            let changes: Arc<[Change]> = round.changes.into();
+            for shard in (0..self.placement.shards()).map(ShardId).filter(|shard| *shard != REGISTRAR) {
+                self.peers.batch(shard).push(Op::Apply { round: id, changes: Arc::clone(&changes) });
+            }
+        }
+        self.registrar.applying.push_back(Applying { round: id, missing, answers: round.answers });
+        self.tell_finished(sessions);
+    }
+
+    /// A shard has applied a round.
+    pub(super) fn applied(&mut self, sessions: &mut impl Sessions, round: Round) {
+        if let Some(applying) = self.registrar.applying.iter_mut().find(|applying| applying.round == round) {
+            applying.missing -= 1;
+        }
+        self.tell_finished(sessions);
+    }
+
+    fn tell_finished(&mut self, sessions: &mut impl Sessions) {
+        while self.registrar.applying.front().is_some_and(|applying| applying.missing == 0) {
+            let Some(finished) = self.registrar.applying.pop_front() else { return };
+            for (reply_to, answer) in finished.answers {
+                self.answer(sessions, reply_to, answer);
+            }
+        }
+    }
+}

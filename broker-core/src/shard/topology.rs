@@ -1,0 +1,332 @@
+//! What exists, as every shard knows it: virtual hosts, exchanges, bindings, queues and where they are, users and permissions.
+//!
+//! A [`Topology`] changes only by [`Change`]s, which every shard applies in the registrar's order, so all copies go
+//! through the same states. Each application gives a new version, by which what was derived from it (routes that
+//! publishers remember) is known to be out of date.
+
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+use broker_store::{PartitionId, QueueId};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{AmqpError, ChannelCode, ChannelError};
+use crate::ids::{ConnectionKey, ShardId};
+use crate::model::binding::{BindingDefinition, Destination};
+use crate::model::exchange::{ExchangeDefinition, ExchangeId};
+use crate::model::field_table;
+use crate::model::message::Message;
+use crate::model::permission::{Access, PermissionDefinition, Permissions};
+use crate::model::properties::Properties;
+use crate::model::routing::{Removed, Route, RoutingTable};
+use crate::model::user::UserDefinition;
+use crate::model::vhost::{Resource, ResourceKind, VhostDefinition};
+
+/// A queue as the catalog stores it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueDefinition {
+    /// Its number.
+    pub id: u64,
+    /// Its virtual host.
+    pub vhost: String,
+    /// Its name.
+    pub name: String,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It is deleted when its last consumer has gone.
+    pub auto_delete: bool,
+    /// The arguments of the declare.
+    #[serde(with = "field_table::exact")]
+    pub arguments: FieldTable,
+}
+
+/// The connection that an exclusive queue belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Its shard.
+    pub shard: ShardId,
+    /// The connection.
+    pub connection: ConnectionKey,
+}
+
+/// A queue as all shards know it.
+#[derive(Debug)]
+pub struct QueueRow {
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is stored.
+    pub partition: PartitionId,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It is deleted when its last consumer has gone.
+    pub auto_delete: bool,
+    /// The connection that it is exclusive to.
+    pub owner: Option<Owner>,
+    /// The arguments of the declare; most queues have none.
+    pub arguments: Option<Box<FieldTable>>,
+}
+
+/// One step from a topology to the next.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are definitions and names")]
+pub enum Change {
+    VhostAdded(VhostDefinition),
+    UserAdded(UserDefinition),
+    PermissionSet(PermissionDefinition),
+    ExchangeDeclared { vhost: Arc<str>, definition: ExchangeDefinition },
+    ExchangeDeleted { vhost: Arc<str>, name: Arc<str> },
+    QueueDeclared { definition: QueueDefinition, partition: PartitionId, owner: Option<Owner> },
+    QueueDeleted { queue: QueueId },
+    Bound { vhost: Arc<str>, binding: BindingDefinition },
+    Unbound { vhost: Arc<str>, binding: BindingDefinition },
+}
+
+/// What else an applied change did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Bindings and auto-delete exchanges that went with what was removed.
+    pub removed: Removed,
+    /// The row of a deleted queue.
+    pub queue: Option<QueueRow>,
+}
+
+/// A virtual host and what is in it.
+#[derive(Debug)]
+pub struct Vhost {
+    /// Its definition.
+    pub definition: VhostDefinition,
+    /// Its exchanges, queue names and bindings.
+    pub routing: RoutingTable,
+}
+
+/// One shard's copy of the topology.
+#[derive(Debug, Default)]
+pub struct Topology {
+    version: u64,
+    vhosts: FxHashMap<Arc<str>, Vhost>,
+    users: FxHashMap<Arc<str>, UserDefinition>,
+    permissions: Permissions,
+    queues: FxHashMap<QueueId, QueueRow>,
+    exclusive: FxHashMap<Owner, Vec<QueueId>>,
+    route: Route,
+}
+
+impl Topology {
+    /// Rises with each change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A virtual host, with its name as it is shared.
+    #[must_use]
+    pub fn vhost(&self, name: &str) -> Option<(&Arc<str>, &Vhost)> {
+        self.vhosts.get_key_value(name)
+    }
+
+    /// A user, with its name as it is shared.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<(&Arc<str>, &UserDefinition)> {
+        self.users.get_key_value(name)
+    }
+
+    /// Number of users.
+    #[must_use]
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Number of virtual hosts.
+    #[must_use]
+    pub fn vhost_count(&self) -> usize {
+        self.vhosts.len()
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn permissions(&self) -> &Permissions {
+        &self.permissions
+    }
+
+    /// A queue.
+    #[must_use]
+    pub fn queue(&self, queue: QueueId) -> Option<&QueueRow> {
+        self.queues.get(&queue)
+    }
+
+    /// All queues, in no order.
+    pub fn queues(&self) -> impl Iterator<Item = (QueueId, &QueueRow)> {
+        self.queues.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// A queue by name.
+    #[must_use]
+    pub fn find_queue(&self, vhost: &str, name: &str) -> Option<(QueueId, &QueueRow)> {
+        let id = self.vhosts.get(vhost)?.routing.queue(name)?;
+        Some((id, self.queues.get(&id)?))
+    }
+
+    /// An exchange by name.
+    #[must_use]
+    pub fn find_exchange(&self, vhost: &str, name: &str) -> Option<(ExchangeId, &ExchangeDefinition)> {
+        let routing = &self.vhosts.get(vhost)?.routing;
+        let id = routing.exchange(name)?;
+        Some((id, routing.exchange_definition(id)))
+    }
+
+    /// The exclusive queues of a connection.
+    #[must_use]
+    pub fn exclusive_queues(&self, shard: ShardId, connection: ConnectionKey) -> Vec<QueueId> {
+        self.exclusive.get(&Owner { shard, connection }).cloned().unwrap_or_default()
+    }
+
+    /// Whether a user may publish to an exchange: it exists (404), is not internal and the user may write to it (403).
+    ///
+    /// # Errors
+    /// As RabbitMQ checks them: existence, permission, internal.
+    pub fn may_publish(&self, user: &str, vhost: &str, exchange: &str) -> Result<(), ChannelError> {
+        let resource = Resource::exchange(vhost, exchange);
+        self.permissions.check(user, Access::Write, resource)?;
+        let (_, definition) = self.find_exchange(vhost, exchange).ok_or_else(|| resource.not_found())?;
+        if definition.internal {
+            let text = format!("cannot publish to internal {resource}");
+            return Err(ChannelCode::AccessRefused.error(text));
+        }
+        Ok(())
+    }
+
+    /// Whether a user may publish messages with somebody else's `user_id` (RabbitMQ's `impersonator` tag).
+    #[must_use]
+    pub fn may_impersonate(&self, user: &str) -> bool {
+        self.users.get(user).is_some_and(|user| user.has_tag("impersonator"))
+    }
+
+    /// Finds the queues of a message. Returns whether they depend on more than exchange and routing key.
+    ///
+    /// # Errors
+    /// 404 if the exchange does not exist; 501 if headers that decide cannot be read.
+    pub fn route(
+        &mut self,
+        vhost: &str,
+        message: Message<'_>,
+        properties: &Properties<'_>,
+        queues: &mut Vec<QueueId>,
+    ) -> Result<bool, AmqpError> {
+        let missing = || Resource::exchange(vhost, message.exchange).not_found();
+        let routing = &self.vhosts.get(vhost).ok_or_else(missing)?.routing;
+        let exchange = routing.exchange(message.exchange).ok_or_else(missing)?;
+        let headers = || properties.parse_headers().unwrap_or_default();
+        routing.route(exchange, &[message.routing_key], headers, &mut self.route);
+        queues.extend_from_slice(self.route.queues());
+        Ok(self.route.depends_on_headers())
+    }
+
+    /// Applies a change.
+    pub fn apply(&mut self, change: &Change) -> Applied {
+        self.version += 1;
+        match change {
+            Change::VhostAdded(definition) => self.add_vhost(definition),
+            Change::UserAdded(definition) => {
+                self.users.insert(definition.name.as_str().into(), definition.clone());
+            }
+            Change::PermissionSet(definition) => self.permissions.set(definition.clone()),
+            Change::ExchangeDeclared { vhost, definition } => {
+                if let Some(vhost) = self.vhosts.get_mut(vhost) {
+                    vhost.routing.add_exchange(definition.clone());
+                }
+            }
+            Change::ExchangeDeleted { vhost, name } => return self.delete_exchange(vhost, name),
+            Change::QueueDeclared { definition, partition, owner } => {
+                self.declare_queue(definition, *partition, *owner);
+            }
+            Change::QueueDeleted { queue } => return self.delete_queue(*queue),
+            Change::Bound { vhost, binding } => self.bind(vhost, binding),
+            Change::Unbound { vhost, binding } => return self.unbind(vhost, binding),
+        }
+        Applied::default()
+    }
+
+    fn add_vhost(&mut self, definition: &VhostDefinition) {
+        let vhost = Vhost { definition: definition.clone(), routing: RoutingTable::default() };
+        self.vhosts.entry(definition.name.as_str().into()).or_insert(vhost);
+    }
+
+    fn delete_exchange(&mut self, vhost: &str, name: &str) -> Applied {
+        let Some(vhost) = self.vhosts.get_mut(vhost) else { return Applied::default() };
+        let Some(exchange) = vhost.routing.exchange(name) else { return Applied::default() };
+        Applied { removed: vhost.routing.remove_exchange(exchange), queue: None }
+    }
+
+    fn declare_queue(&mut self, definition: &QueueDefinition, partition: PartitionId, owner: Option<Owner>) {
+        let Some((vhost_name, _)) = self.vhosts.get_key_value(definition.vhost.as_str()) else { return };
+        let vhost_name = Arc::clone(vhost_name);
+        let id = QueueId(definition.id);
+        let name: Arc<str> = definition.name.as_str().into();
+        if let Some(vhost) = self.vhosts.get_mut(&vhost_name) {
+            vhost.routing.add_queue(id, Arc::clone(&name));
+        }
+        if let Some(owner) = owner {
+            self.exclusive.entry(owner).or_default().push(id);
+        }
+        let arguments = &definition.arguments;
+        let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
+        let QueueDefinition { durable, auto_delete, .. } = *definition;
+        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, owner, arguments };
+        self.queues.insert(id, row);
+    }
+
+    fn delete_queue(&mut self, queue: QueueId) -> Applied {
+        let Some(row) = self.queues.remove(&queue) else { return Applied::default() };
+        if let Some(owner) = row.owner {
+            if let Some(owned) = self.exclusive.get_mut(&owner) {
+                owned.retain(|other| *other != queue);
+                if owned.is_empty() {
+                    self.exclusive.remove(&owner);
+                }
+            }
+        }
+        let removed = self.vhosts.get_mut(&row.vhost).map(|vhost| vhost.routing.remove_queue(queue));
+        Applied { removed: removed.unwrap_or_default(), queue: Some(row) }
+    }
+
+    fn bind(&mut self, vhost: &str, binding: &BindingDefinition) {
+        let Some(vhost) = self.vhosts.get_mut(vhost) else { return };
+        if let Some((source, destination)) = ends_of(&vhost.routing, binding) {
+            vhost.routing.bind(source, destination, &binding.routing_key, &binding.arguments);
+        }
+    }
+
+    fn unbind(&mut self, vhost: &str, binding: &BindingDefinition) -> Applied {
+        let Some(vhost) = self.vhosts.get_mut(vhost) else { return Applied::default() };
+        let Some((source, destination)) = ends_of(&vhost.routing, binding) else { return Applied::default() };
+        let removed = vhost.routing.unbind(source, destination, &binding.routing_key, &binding.arguments);
+        Applied { removed: removed.unwrap_or_default(), queue: None }
+    }
+
+    /// True if a binding is made to survive a restart: both its ends are.
+    #[must_use]
+    pub fn is_durable_binding(&self, vhost: &str, binding: &BindingDefinition) -> bool {
+        let source = self.find_exchange(vhost, &binding.source).is_some_and(|(_, exchange)| exchange.durable);
+        let destination = match binding.destination_kind {
+            ResourceKind::Queue => {
+                self.find_queue(vhost, &binding.destination).is_some_and(|(_, queue)| queue.durable)
+            }
+            ResourceKind::Exchange => {
+                self.find_exchange(vhost, &binding.destination).is_some_and(|(_, exchange)| exchange.durable)
+            }
+        };
+        source && destination
+    }
+}
+
+/// The ends of a binding, if both exist.
+pub fn ends_of(routing: &RoutingTable, binding: &BindingDefinition) -> Option<(ExchangeId, Destination)> {
+    let destination = match binding.destination_kind {
+        ResourceKind::Queue => Destination::Queue(routing.queue(&binding.destination)?),
+        ResourceKind::Exchange => Destination::Exchange(routing.exchange(&binding.destination)?),
+    };
+    Some((routing.exchange(&binding.source)?, destination))
+}

@@ -1,0 +1,206 @@
+//! What a shard does beside the calls of its connections: batches from other shards, log operations and their results,
+//! changes of the topology.
+
+use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
+
+use super::ask::deliver_answer;
+use super::mailbox::{Batch, Op};
+use super::partition::PartitionEvent;
+use super::registrar::REGISTRAR;
+use super::topology::{Applied, Change};
+use super::{Hosted, Shard};
+use crate::ids::{QueueRef, ShardId};
+use crate::model::queue::Queue;
+use crate::model::queue::consumer::ChannelAddress;
+use crate::session::{Delivery, Reply, Sessions};
+
+/// Told to publishers while a disk has no room for a log.
+const DISK_FULL: &str = "low on disk";
+
+impl Shard {
+    /// Carries out what another shard has sent.
+    pub(super) fn handle_batch(&mut self, sessions: &mut impl Sessions, from: ShardId, mut batch: Batch) {
+        for op in batch.take_ops() {
+            self.handle_op(sessions, from, &batch, op);
+        }
+    }
+
+    fn handle_op(&mut self, sessions: &mut impl Sessions, from: ShardId, batch: &Batch, op: Op) {
+        match op {
+            Op::Publish { queues, message, persistent, confirm } => {
+                let message = batch.message_at(message);
+                self.accept_from(sessions, from, batch.queues_at(queues), message, persistent, confirm);
+            }
+            Op::Settle { channel, queue, tokens, settlement } => {
+                let address = ChannelAddress { shard: from, channel };
+                self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);
+            }
+            Op::ReturnWindow { channel, consumer, queue, bytes } => {
+                let address = ChannelAddress { shard: from, channel };
+                self.return_window_here(sessions, address, consumer, queue, bytes);
+            }
+            Op::CloseChannel { channel } => {
+                self.channel_closed(sessions, ChannelAddress { shard: from, channel });
+            }
+            Op::Ask(ask) => self.ask_here(sessions, *ask),
+            Op::Deliver { channel, consumer, queue, token, redelivered, message } => {
+                let queue = QueueRef { queue, shard: from };
+                let message = batch.message_at(message);
+                sessions.deliver(Delivery { channel, consumer, queue, token, redelivered, message });
+            }
+            Op::Confirm { channel, first, last, accepted } => sessions.confirm(channel, first, last, accepted),
+            Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
+            Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
+            Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
+                let queue = QueueRef { queue, shard: from };
+                let message = batch.message_at(message);
+                let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
+                sessions.reply(connection, request, reply);
+            }
+            Op::Request(request) => self.execute(sessions, *request),
+            Op::Applied(round) => self.applied(sessions, round),
+            Op::Apply { round, changes } => {
+                for change in changes.iter() {
+                    self.apply(sessions, change);
+                }
+                self.peers.batch(REGISTRAR).push(Op::Applied(round));
+            }
+        }
+    }
+
+    /// The next operation that a log wants carried out.
+    pub(super) fn poll_io(&mut self) -> Option<(PartitionId, LogKind, IoOp)> {
+        self.partitions
+            .values_mut()
+            .find_map(|partition| partition.poll_io().map(|(kind, op)| (partition.id, kind, op)))
+    }
+
+    /// An operation has been carried out.
+    pub(super) fn handle_io(&mut self, partition: PartitionId, kind: LogKind, done: IoDone) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.handle_io(kind, done);
+        }
+    }
+
+    /// True while [`tick`](Self::tick) is to be called from time to time.
+    pub(super) fn wants_tick(&self) -> bool {
+        self.logs().any(Log::wants_tick)
+    }
+
+    /// Time has come to `now_ms`.
+    pub(super) fn tick(&mut self, now_ms: u64) {
+        for partition in self.partitions.values_mut() {
+            partition.logs.durable.tick(now_ms);
+            partition.logs.volatile.tick(now_ms);
+        }
+    }
+
+    /// Has everything that is staged written and synced.
+    pub(super) fn flush(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.logs.durable.flush();
+        }
+    }
+
+    /// True if everything is on disk, every change is told, and no batch is to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.logs().all(Log::is_flushed) && self.peers.batches.iter().all(Batch::is_empty) && self.registrar.is_idle()
+    }
+
+    fn logs(&self) -> impl Iterator<Item = &Log> {
+        self.partitions.values().flat_map(|partition| [&partition.logs.durable, &partition.logs.volatile])
+    }
+
+    /// Rows that the catalog is to commit; see [`Self::committed`].
+    pub(super) fn poll_commit(&mut self) -> Option<Vec<CatalogChange>> {
+        self.registrar.poll_commit()
+    }
+
+    /// What must be done before the executor waits: tells publishers what is on disk, lets queues go on whose
+    /// pages are in.
+    pub(super) fn turn(&mut self, sessions: &mut impl Sessions) {
+        self.stats.turns += 1;
+        let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        for id in ids {
+            while let Some(event) = self.partitions.get_mut(&id).and_then(|partition| partition.poll_event()) {
+                self.handle_event(sessions, id, event);
+            }
+        }
+    }
+
+    fn handle_event(&mut self, sessions: &mut impl Sessions, partition: PartitionId, event: PartitionEvent) {
+        match event {
+            PartitionEvent::Confirm { waiting, accepted } => {
+                if waiting.shard == self.id {
+                    sessions.confirm(waiting.channel, waiting.first, waiting.last, accepted);
+                } else {
+                    let (channel, first, last) = (waiting.channel, waiting.first, waiting.last);
+                    self.peers.batch(waiting.shard).push(Op::Confirm { channel, first, last, accepted });
+                }
+            }
+            PartitionEvent::Resume(queues) => {
+                for queue in queues {
+                    self.resume(sessions, queue);
+                }
+            }
+            PartitionEvent::Sealed(kind, segment) => {
+                for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
+                    hosted.machine.segment_sealed(kind, segment);
+                }
+            }
+            PartitionEvent::Moved(kind, segment, queue, moved) => {
+                if let Some(&slot) = self.slots.get(&queue) {
+                    self.queues[slot as usize].machine.relocate(kind, segment, &moved);
+                }
+            }
+            PartitionEvent::NoSpace(_) => {
+                let full = self.partitions.values().any(|partition| partition.no_space());
+                self.blocked = full.then_some(DISK_FULL);
+                sessions.blocked(self.blocked);
+            }
+            PartitionEvent::Failed(kind, error) => {
+                let partition = partition.0;
+                tracing::error!(partition, ?kind, %error, "the log has failed; it takes no more messages until a restart");
+            }
+            PartitionEvent::Trouble(kind, error) => {
+                tracing::warn!(partition = partition.0, ?kind, %error, "trouble with the log");
+            }
+        }
+    }
+
+    /// Applies a change of the topology here.
+    pub(super) fn apply(&mut self, sessions: &mut impl Sessions, change: &Change) -> Applied {
+        if let Change::QueueDeleted { queue } = change {
+            self.remove_hosted(sessions, *queue);
+        }
+        let applied = self.topology.apply(change);
+        if let Change::QueueDeclared { definition, partition, .. } = change {
+            if self.placement.shard_of(*partition) == self.id {
+                let id = QueueId(definition.id);
+                self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id }));
+                self.stats.queues_created += 1;
+            }
+        }
+        applied
+    }
+
+    /// Takes in a queue of one of this shard's partitions.
+    pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
+        let slot = self.queues.insert(Hosted { id, partition, machine, closing: false });
+        let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
+        self.slots.insert(id, slot);
+    }
+
+    fn remove_hosted(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
+        let Some(&slot) = self.slots.get(&queue) else { return };
+        self.cancel_consumers(sessions, slot);
+        self.slots.remove(&queue);
+        let mut hosted = self.queues.remove(slot as usize);
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        hosted.machine.drop_messages(&mut partition.logs);
+        self.stats.queues_deleted += 1;
+        for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
+            self.ask_here(sessions, ask);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Accepting connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::Task;
+use glommio::net::{TcpListener, TcpStream};
+
+use super::Transport;
+use super::link::Link;
+
+/// How long a listener pauses when a connection cannot be accepted (no file descriptors are left), in milliseconds.
+const PAUSE_MS: u64 = 100;
+
+/// Binds the shard's listener and starts the task that accepts. There is one such task: an accept that is
+/// given up would lose a connection.
+pub(super) fn listen(transport: Rc<Transport>, address: SocketAddr) -> Task<()> {
+    let listener = TcpListener::bind(address);
+    glommio::spawn_local(async move {
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%address, %error, "a shard cannot listen");
+                return;
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok(stream) => admit(&transport, stream),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    glommio::timer::sleep(Duration::from_millis(PAUSE_MS)).await;
+                }
+            }
+        }
+    })
+}
+
+fn admit(transport: &Rc<Transport>, stream: TcpStream) {
+    // A client that is gone already has no address.
+    let Ok(peer) = stream.peer_addr().map_err(io::Error::from) else { return };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
+    }
+    Link::start(transport, stream, peer);
+}

@@ -1,0 +1,103 @@
+//! Sockets: the listener of a shard, and the tasks that move bytes between its sockets and its connections.
+//!
+//! A connection has one task, its reader. All readers of a shard receive into one buffer: a connection that
+//! is idle holds none, and a busy one always finds the buffer in the cache. What a turn of the loop has to write is
+//! written by the shard's flusher, one write per connection; only for a socket that takes no more a task is
+//! made that waits for it.
+
+mod link;
+mod listener;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_core::ids::ConnectionKey;
+use broker_core::shard::driver::{ShardHandle, now_ms};
+use rustc_hash::FxHashMap;
+
+use self::link::Link;
+use crate::amqp::{Config, Outputs};
+
+/// Size of a shard's receive buffer, in bytes: at least two of the largest frames.
+const RECEIVE_BYTES: usize = 288 * 1024;
+
+/// Time between two looks at the deadlines of connections, in milliseconds.
+const DEADLINES_MS: u64 = 500;
+
+/// How long a stopping broker waits for its clients to answer `connection.close`, in milliseconds.
+const STOP_MS: u64 = 3000;
+
+/// The sockets of one shard.
+struct Transport {
+    handle: ShardHandle<Outputs>,
+    config: Arc<Config>,
+    receive_buffer: RefCell<Box<[u8]>>,
+    links: RefCell<FxHashMap<ConnectionKey, Rc<Link>>>,
+}
+
+/// Listens on `address`, together with the other shards, until the broker stops and the connections are closed.
+pub(crate) async fn serve(handle: ShardHandle<Outputs>, address: SocketAddr, config: Arc<Config>) {
+    let transport = Rc::new(Transport {
+        handle: handle.clone(),
+        config,
+        receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
+        links: RefCell::default(),
+    });
+    let listening = listener::listen(Rc::clone(&transport), address);
+    let flushing = glommio::spawn_local(flush(Rc::clone(&transport)));
+    let deadlines = glommio::spawn_local(watch_deadlines(Rc::clone(&transport)));
+    handle.stopping().await;
+    listening.cancel().await;
+    transport.close_all().await;
+    flushing.cancel().await;
+    deadlines.cancel().await;
+}
+
+/// After each turn of the loop: lets connections go on that waited for a reply, and writes what there is to write.
+async fn flush(transport: Rc<Transport>) {
+    let mut ready = Vec::new();
+    loop {
+        transport.handle.output().await;
+        transport.handle.enter(|_, outputs| outputs.take_ready(&mut ready));
+        for key in ready.drain(..) {
+            let link = transport.links.borrow().get(&key).cloned();
+            if let Some(link) = link {
+                link.resume(&transport);
+                link.write(&transport).await;
+            }
+        }
+    }
+}
+
+async fn watch_deadlines(transport: Rc<Transport>) {
+    loop {
+        glommio::timer::sleep(Duration::from_millis(DEADLINES_MS)).await;
+        let now = now_ms();
+        for link in transport.all() {
+            link.check_deadline(&transport, now);
+        }
+    }
+}
+
+impl Transport {
+    fn all(&self) -> Vec<Rc<Link>> {
+        self.links.borrow().values().cloned().collect()
+    }
+
+    /// Tells every client that the broker stops and waits for them, but not forever.
+    async fn close_all(self: &Rc<Self>) {
+        for link in self.all() {
+            link.begin_shutdown(self);
+        }
+        let deadline = now_ms() + STOP_MS;
+        while !self.links.borrow().is_empty() && now_ms() < deadline {
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+        }
+        for link in self.all() {
+            link.hang_up();
+        }
+    }
+}
