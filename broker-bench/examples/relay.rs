@@ -3,7 +3,7 @@
 //! `cargo run --release -p broker-bench --example relay -- 127.0.0.1:5679`
 
 #[path = "../tests/relay/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[expect(clippy::unwrap_used, dead_code, reason = "made for tests, which use the rest")]
 mod relay;
 
 use std::net::TcpListener;

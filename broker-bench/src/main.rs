@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use broker_bench::{Interval, Options, Report, SCENARIOS, run};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 fn main() -> ExitCode {
     match execute() {
@@ -29,6 +30,7 @@ fn execute() -> Result<bool> {
         }
         return Ok(true);
     }
+    options.cpu.map_or(Ok(()), pin)?;
     let (load, scenario) = options.load()?;
     Interval::write_titles(out)?;
     let mut report = run(&load, &mut |interval| {
@@ -41,6 +43,14 @@ fn execute() -> Result<bool> {
         write_json(&report, path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(report.passed())
+}
+
+/// Keeps this thread, and those it starts, on one CPU.
+fn pin(cpu: usize) -> Result<()> {
+    anyhow::ensure!(cpu < CpuSet::MAX_CPU, "there is no CPU {cpu}");
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu);
+    sched_setaffinity(None, &cpus).with_context(|| format!("cannot run on CPU {cpu}"))
 }
 
 fn write_json(report: &Report, path: &std::path::Path) -> Result<()> {

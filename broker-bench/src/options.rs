@@ -30,7 +30,7 @@ pub struct Options {
     /// Broker
     #[arg(short = 'h', long, default_value = "amqp://guest:guest@127.0.0.1:5672/%2f")]
     uri: String,
-    /// A predefined workload (list: --scenarios); only --uri, -z, --pid, --metrics, --json and --keep apply to it
+    /// A predefined workload (list: --scenarios); only --uri, -z, --pid, --cpu, --metrics, --json and --keep apply to it
     #[arg(long)]
     scenario: Option<String>,
     /// List the predefined workloads
@@ -120,6 +120,9 @@ pub struct Options {
     /// The broker's process: report its CPU time and memory
     #[arg(long)]
     pid: Option<u32>,
+    /// Run on this CPU only
+    #[arg(long)]
+    pub cpu: Option<usize>,
     /// Serve Prometheus metrics at ADDRESS:PORT while running
     #[arg(long)]
     metrics: Option<String>,

@@ -263,8 +263,11 @@ impl Relay {
                     .push(bind.queue.as_str().into());
                 queue::AMQPMethod::BindOk(queue::BindOk {})
             }
-            queue::AMQPMethod::Purge(_) => queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count: 0 }),
-            _ => queue::AMQPMethod::DeleteOk(queue::DeleteOk { message_count: 0 }),
+            queue::AMQPMethod::Delete(delete) => {
+                self.queues.remove(delete.queue.as_str());
+                queue::AMQPMethod::DeleteOk(queue::DeleteOk { message_count: 0 })
+            }
+            _ => queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count: 0 }),
         }
     }
 
