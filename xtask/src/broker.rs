@@ -70,6 +70,11 @@ impl BrokerProcess {
         Ok(start.elapsed())
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the broker as a crash would (SIGKILL).
     pub(crate) fn kill(mut self) -> io::Result<()> {
         self.child.kill()?;

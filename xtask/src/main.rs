@@ -4,9 +4,11 @@
 
 mod broker;
 mod ci;
+mod compare;
 mod crash;
 mod fuzz;
 mod interop;
+mod load;
 mod sim;
 mod test;
 mod tidy;
@@ -39,6 +41,10 @@ enum Task {
     Sim(sim::Sim),
     /// The property tests and fuzz bodies with many more cases than in a test run
     Fuzz(fuzz::Fuzz),
+    /// Measure RingMQ: messages a second, latency, CPU time per message
+    Load(load::Load),
+    /// Measure another broker and RingMQ in turn, and print the ratios
+    Compare(compare::Compare),
     /// Rules of the code base that the compiler does not check
     Tidy,
 }
@@ -62,6 +68,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Crash(task) => task.run(&workspace),
         Task::Sim(task) => task.run(&workspace),
         Task::Fuzz(task) => task.run(&workspace),
+        Task::Load(task) => task.run(&workspace),
+        Task::Compare(task) => task.run(&workspace),
         Task::Tidy => tidy::run(&workspace),
     }
 }
