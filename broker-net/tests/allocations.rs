@@ -1,5 +1,6 @@
 //! Promise: reading publishes and writing delivers of small messages allocates nothing per message.
 #![expect(unsafe_code, reason = "a global allocator that counts")]
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

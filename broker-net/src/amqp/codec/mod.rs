@@ -19,6 +19,7 @@ mod method;
 mod writer;
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests;
 
 pub use content::{ContentHeader, Properties};

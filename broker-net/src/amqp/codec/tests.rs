@@ -400,7 +400,7 @@ proptest! {
     #[test]
     fn a_table_that_is_taken_is_parsed_by_amq_protocol(bytes in vec(any::<u8>(), 0..80)) {
         // The length fits, so that the entries are looked at.
-        let raw = [&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat();
+        let raw = [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat();
         let mut fields = fields::Fields::new(&raw);
         if let Ok(read) = field_table::read(&mut fields) {
             prop_assert_eq!(read, raw.as_slice());

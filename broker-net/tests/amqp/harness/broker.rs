@@ -1,0 +1,159 @@
+//! The broker's process.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A broker on loopback with a data directory of its own. Dropping it kills the process.
+pub(crate) struct Broker {
+    /// Absent when the broker is somebody else's process.
+    process: Option<Process>,
+    pub(crate) address: SocketAddr,
+}
+
+struct Process {
+    child: Child,
+    flags: Vec<String>,
+    data_dir: TempDir,
+    /// What the process wrote to standard error; shown when a test fails.
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Broker {
+    /// Starts a broker, or takes the one that the environment names.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        match env::var("RINGMQ_TEST_BROKER") {
+            Ok(address) => Self {
+                process: None,
+                address: address.parse().unwrap(),
+            },
+            Err(_) => Self::spawn(flags),
+        }
+    }
+
+    /// Starts a broker that the test may kill; `None` if the tests run against a broker that was there before.
+    pub(crate) fn start_own(flags: &[&str]) -> Option<Self> {
+        env::var("RINGMQ_TEST_BROKER")
+            .is_err()
+            .then(|| Self::spawn(flags))
+    }
+
+    fn spawn(flags: &[&str]) -> Self {
+        let data_dir = TempDir::new().unwrap();
+        let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+        let log = Arc::default();
+        let (child, address) = start_process(&data_dir, &flags, &log);
+        Self {
+            process: Some(Process {
+                child,
+                flags,
+                data_dir,
+                log,
+            }),
+            address,
+        }
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a test of its own process")
+    }
+
+    /// kill -9: nothing is written any more.
+    pub(crate) fn kill(&mut self) {
+        let child = &mut self.process().child;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the process to stop and waits until it has.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.process().child.wait().unwrap()
+    }
+
+    /// Asks the process to stop.
+    pub(crate) fn terminate(&mut self) {
+        kill_process(Pid::from_child(&self.process().child), Signal::TERM).unwrap();
+    }
+
+    /// Starts the broker again on its data directory. It gets another port.
+    pub(crate) fn restart(&mut self) {
+        let process = self.process();
+        let (child, address) = start_process(&process.data_dir, &process.flags, &process.log);
+        process.child = child;
+        self.address = address;
+    }
+
+    /// kill -9 and start again.
+    pub(crate) fn crash(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// The flags of the next start.
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.process().flags = flags.iter().map(ToString::to_string).collect();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        // It may be dead already.
+        let _ = process.child.kill();
+        let _ = process.child.wait();
+        if thread::panicking() {
+            let log = process
+                .log
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            eprintln!("log of the broker:\n{}", log.join("\n"));
+        }
+    }
+}
+
+fn start_process(data_dir: &TempDir, flags: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, SocketAddr) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        .args(["--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir.path())
+        .args(flags)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let (ready, when_ready): (_, Receiver<SocketAddr>) = channel();
+    thread::spawn({
+        let log = Arc::clone(log);
+        move || follow_log(stderr, &ready, &log)
+    });
+    let Ok(address) = when_ready.recv() else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("the broker does not start:\n{}", log.lock().unwrap().join("\n"));
+    };
+    (child, address)
+}
+
+/// Collects the log until the process ends; tells the address of the AMQP listener when the log does.
+fn follow_log(stderr: ChildStderr, ready: &Sender<SocketAddr>, log: &Mutex<Vec<String>>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let address = line
+            .split_whitespace()
+            .skip_while(|word| *word != "ready")
+            .find_map(|word| word.strip_prefix("amqp="))
+            .and_then(|address| address.parse().ok());
+        log.lock().unwrap().push(line);
+        if let Some(address) = address {
+            // Nobody listens when the broker says so twice.
+            let _ = ready.send(address);
+        }
+    }
+}

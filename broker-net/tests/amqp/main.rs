@@ -1,0 +1,16 @@
+//! The broker as clients see it: the real process, spoken to by lapin and by raw frames.
+//!
+//! One file per AMQP class, and one for what survives a crash. Each test has a broker of its own. With
+//! `RINGMQ_TEST_BROKER=ADDR:PORT` in the environment they run against a broker that is already there, which is
+//! how the tests themselves are checked; `durability` and what else needs its own process is then left out.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+mod basic;
+mod channel;
+mod confirm;
+mod connection;
+mod durability;
+mod exchange;
+mod harness;
+mod queue;
+mod tx;
