@@ -24,7 +24,7 @@ class Broker:
         self.host = "127.0.0.1"
         self.port = free_port()
         self.metrics_port = free_port()
-        self.log_path = os.path.join(data_dir, "..", "broker.log")
+        self.log_path = os.path.join(os.path.dirname(data_dir), "broker.log")
         self.process = None
 
     def start(self):
