@@ -1,14 +1,16 @@
 //! The newest part of a log in memory, as chunks that each hold consecutive whole records.
 //!
-//! Limits: chunks of [`CHUNK_BYTES`]; a longer record has a chunk of its own. A chunk in which nothing is live is used
+//! Limits: chunks of at most [`MAX_CHUNK_BYTES`]; a longer record has a chunk of its own. A chunk in which nothing is live is used
 //! again at once, so a queue that is consumed as fast as it is filled stays in the same few chunks, in the cache.
 
 use std::collections::VecDeque;
 
 use crate::ids::{Position, SegmentId};
 
-/// Capacity of a chunk, in bytes.
-pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+/// Largest capacity of a chunk, in bytes.
+const MAX_CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks that make up a window.
+const CHUNKS: usize = 32;
 /// Empty chunks kept for later.
 const FREE_CHUNKS: usize = 4;
 /// A larger gap between two records (acks and batch marks are not kept here) starts a new chunk.
@@ -39,8 +41,10 @@ impl Chunk {
 }
 
 /// The chunks, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
+    /// Capacity of a chunk, in bytes.
+    chunk_bytes: usize,
     chunks: VecDeque<Chunk>,
     free: Vec<Vec<u8>>,
     /// Capacity of all chunks that hold records, in bytes.
@@ -48,6 +52,17 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// An empty window that is meant to hold `window_bytes`.
+    pub(crate) fn new(window_bytes: usize) -> Self {
+        let chunk_bytes = (window_bytes / CHUNKS).clamp(1024, MAX_CHUNK_BYTES);
+        Self {
+            chunk_bytes,
+            chunks: VecDeque::new(),
+            free: Vec::new(),
+            resident: 0,
+        }
+    }
+
     /// Bytes of memory in chunks that hold records.
     pub(crate) fn resident(&self) -> usize {
         self.resident
@@ -98,10 +113,12 @@ impl Window {
     }
 
     fn buffer(&mut self, length: usize) -> Vec<u8> {
-        if length > CHUNK_BYTES {
+        if length > self.chunk_bytes {
             return Vec::with_capacity(length);
         }
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+        self.free
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes))
     }
 
     /// The bytes from `position` on, if they are here.
@@ -133,7 +150,7 @@ impl Window {
         if chunk.live > 0 || chunk.spilling {
             return;
         }
-        if newest && chunk.bytes.capacity() <= CHUNK_BYTES {
+        if newest && chunk.bytes.capacity() <= self.chunk_bytes {
             chunk.bytes.clear();
         } else {
             self.remove(index);
@@ -194,7 +211,7 @@ impl Window {
 
     /// Keeps a buffer for later.
     fn recycle(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() == CHUNK_BYTES && self.free.len() < FREE_CHUNKS {
+        if bytes.capacity() == self.chunk_bytes && self.free.len() < FREE_CHUNKS {
             bytes.clear();
             self.free.push(bytes);
         }
@@ -218,19 +235,19 @@ mod tests {
 
     #[test]
     fn what_is_consumed_at_once_stays_in_the_same_memory() {
-        let mut window = Window::default();
+        let mut window = Window::new(8 << 20);
         let first = window.room(SegmentId(1), 0, 100, 0).as_ptr();
         for offset in (0..10_000_000).step_by(104) {
             let position = put(&mut window, offset, 100);
             assert_eq!(window.get(position).unwrap().as_ptr(), first);
             window.acked(position);
         }
-        assert_eq!(window.resident(), CHUNK_BYTES);
+        assert_eq!(window.resident(), MAX_CHUNK_BYTES);
     }
 
     #[test]
     fn records_are_found_in_any_chunk_until_it_is_evicted() {
-        let mut window = Window::default();
+        let mut window = Window::new(8 << 20);
         let positions: Vec<_> = (0..20_000).map(|n| put(&mut window, n * 104, 100)).collect();
         for position in &positions {
             let bytes = window.get(*position).unwrap();
@@ -243,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_record_larger_than_a_chunk_has_its_own() {
-        let mut window = Window::default();
+        let mut window = Window::new(8 << 20);
         let small = put(&mut window, 0, 100);
         let large = put(&mut window, 104, 1_000_000);
         let next = put(&mut window, 1_000_104, 100);
@@ -254,6 +271,6 @@ mod tests {
         );
         window.acked(large);
         assert!(window.get(large).is_none());
-        assert_eq!(window.resident(), 2 * CHUNK_BYTES);
+        assert_eq!(window.resident(), 2 * MAX_CHUNK_BYTES);
     }
 }

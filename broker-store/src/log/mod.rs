@@ -301,7 +301,7 @@ impl Log {
             options,
             dir,
             segments: BTreeMap::new(),
-            window: Window::default(),
+            window: Window::new(options.window_bytes),
             active: None,
             ready: VecDeque::new(),
             next_segment: 1,

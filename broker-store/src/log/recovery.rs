@@ -294,8 +294,9 @@ impl<F: Fs> Recovery<'_, F> {
         let used = last.end;
         let mut builder = scan::index(&found.bytes, id, &pieces);
         builder.synced = found.survey.synced;
-        let encoded = self.fs.run_blocking(move || builder.encode());
-        let (body, header) = encoded.await;
+        let (body, header) = self.fs.run_blocking(move || builder.encode()).await;
+        let unsynced = scan::offset_after(&found.bytes, &pieces, synced);
+        let tail = found.bytes[unsynced as usize..used as usize].to_vec();
         drop(found);
         let path = segment_path(&self.dir, id);
         let file = self
@@ -307,7 +308,12 @@ impl<F: Fs> Recovery<'_, F> {
             .set_len(&file, u64::from(used))
             .await
             .map_err(self.io("cut segment in"))?;
-        // What the crash of the process left in the page cache is promised from now on.
+        // What a killed process left in the page cache is promised from now on. It is written once more, because
+        // after a failed sync the system may take pages for clean that never reached the disk.
+        self.fs
+            .write_at(&file, tail, u64::from(unsynced))
+            .await
+            .map_err(self.io("write segment in"))?;
         self.fs.sync(&file).await.map_err(self.io("sync segment in"))?;
         let index = index_path(&self.dir, id);
         write_index(self.fs, &index, body, header, true).await?;

@@ -75,6 +75,22 @@ fn intact(bytes: &[u8], segment: SegmentId, offset: usize) -> Option<format::Rec
     (record.header.segment == segment && record.is_intact()).then_some(record)
 }
 
+/// Offset of the first record that is newer than `lsn`, or the end of the last piece.
+pub(crate) fn offset_after(bytes: &[u8], pieces: &[Piece], lsn: Lsn) -> u32 {
+    for piece in pieces.iter().filter(|piece| piece.last_lsn > lsn) {
+        let mut offset = piece.start as usize;
+        while offset < piece.end as usize
+            && let Some(record) = bytes.get(offset..).and_then(format::record)
+        {
+            if record.header.lsn > lsn {
+                return len32(offset);
+            }
+            offset += aligned(record.header.length as usize);
+        }
+    }
+    pieces.last().map_or(0, |piece| piece.end)
+}
+
 /// Builds the index of the given pieces.
 pub(crate) fn index(bytes: &[u8], segment: SegmentId, pieces: &[Piece]) -> IndexBuilder {
     let first_lsn = pieces.first().map_or(Lsn(0), |piece| piece.first_lsn);
