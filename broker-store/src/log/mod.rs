@@ -229,11 +229,9 @@ impl Segment {
 
     /// Bytes of the segment that live messages need, estimated: a record of many queues counts by the share that is live.
     fn needed_bytes(&self) -> u64 {
-        if self.total_bytes == 0 {
-            0
-        } else {
-            u64::from(self.used) * self.live_bytes / self.total_bytes
-        }
+        (u64::from(self.used) * self.live_bytes)
+            .checked_div(self.total_bytes)
+            .unwrap_or(0)
     }
 }
 
@@ -685,4 +683,5 @@ fn index_path(dir: &Path, id: SegmentId) -> Arc<Path> {
 }
 
 /// Where a segment's records start.
-const FIRST_OFFSET: u32 = SEGMENT_HEADER as u32;
+const FIRST_OFFSET: u32 = 32;
+const _: () = assert!(FIRST_OFFSET as usize == SEGMENT_HEADER);

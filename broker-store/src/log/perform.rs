@@ -1,29 +1,23 @@
 //! Carries out what a log asks for.
 
+use std::ops::Range;
 use std::path::Path;
 
+use super::batch::Batch;
 use super::io::{Dead, Done, IoDone, IoOp, Op};
 use super::paging::BLOCK_BYTES;
 use crate::error::StoreError;
 use crate::fs::Fs;
 use crate::ids::SegmentId;
 use crate::map::Mapping;
+use crate::segment::format::len32;
 use crate::segment::index::{INDEX_HEADER, IndexBuilder, IndexView};
 use crate::segment::scan;
 
 /// Carries out one operation. The future may be dropped only together with the log.
 pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
     IoDone(match op.0 {
-        Op::Append { path, mut batch } => {
-            let bytes = std::mem::take(&mut batch.bytes);
-            let written = bytes.len();
-            let result = append(fs, &path, bytes, u64::from(batch.start), batch.sync).await;
-            Done::Append {
-                batch,
-                written,
-                result,
-            }
-        }
+        Op::Append { path, batch } => append_batch(fs, &path, batch).await,
         Op::Prepare {
             segment,
             path,
@@ -31,11 +25,10 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             length,
         } => {
             let recycled = from.is_some();
-            let result = prepare(fs, &path, from, u64::from(length)).await;
             Done::Prepare {
                 segment,
                 recycled,
-                result,
+                result: prepare(fs, &path, from, u64::from(length)).await,
             }
         }
         Op::Seal {
@@ -43,15 +36,7 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             path,
             builder,
             sync,
-        } => {
-            let ((body, header), builder) = fs.run_blocking(move || (builder.encode(), builder)).await;
-            let result = write_index(fs, &path, body, header, sync).await;
-            Done::Seal {
-                segment,
-                builder,
-                result,
-            }
-        }
+        } => seal(fs, segment, &path, builder, sync).await,
         Op::Spill {
             segment,
             path,
@@ -59,13 +44,12 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             bytes,
             length,
         } => {
-            let end = offset.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            let result = spill(fs, &path, offset, bytes, length).await;
+            let end = offset + len32(bytes.len());
             Done::Spill {
                 segment,
                 offset,
                 end,
-                result,
+                result: spill(fs, &path, offset, bytes, length).await,
             }
         }
         Op::PageIn {
@@ -76,18 +60,17 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             written,
         } => {
             let range = blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES;
-            let result = page_in(fs, &path, mapping, range).await;
             Done::PageIn {
                 segment,
                 blocks,
                 written,
-                result,
+                result: page_in(fs, &path, mapping, range).await,
             }
         }
-        Op::PageInIndex { segment, path, data } => {
-            let result = page_in_index(fs, segment, &path, &data).await;
-            Done::PageInIndex { segment, result }
-        }
+        Op::PageInIndex { segment, path, data } => Done::PageInIndex {
+            segment,
+            result: page_in_index(fs, segment, &path, &data).await,
+        },
         Op::Remove { dead, sync } => Done::Remove {
             result: remove(fs, &dead, sync).await,
         },
@@ -96,6 +79,33 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             result: replace(fs, &path, bytes).await,
         },
     })
+}
+
+/// Sorts and writes an index, sorting away from the shard's thread.
+async fn seal<F: Fs>(
+    fs: &F,
+    segment: SegmentId,
+    path: &Path,
+    builder: Box<IndexBuilder>,
+    sync: bool,
+) -> Done {
+    let ((body, header), builder) = fs.run_blocking(move || (builder.encode(), builder)).await;
+    Done::Seal {
+        segment,
+        builder,
+        result: write_index(fs, path, body, header, sync).await,
+    }
+}
+
+async fn append_batch<F: Fs>(fs: &F, path: &Path, mut batch: Batch) -> Done {
+    let bytes = std::mem::take(&mut batch.bytes);
+    let written = bytes.len();
+    let result = append(fs, path, bytes, u64::from(batch.start), batch.sync).await;
+    Done::Append {
+        batch,
+        written,
+        result,
+    }
 }
 
 async fn append<F: Fs>(
@@ -194,7 +204,7 @@ async fn page_in<F: Fs>(
     fs: &F,
     path: &Path,
     mapping: Option<Mapping>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
 ) -> Result<Mapping, StoreError> {
     let error = |source| StoreError::io("read", path, source);
     let mapping = match mapping {

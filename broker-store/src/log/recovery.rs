@@ -338,12 +338,11 @@ impl<F: Fs> Recovery<'_, F> {
         before: Option<Lsn>,
     ) -> Vec<Piece> {
         let mut kept: Vec<Piece> = Vec::new();
-        let mut expected = found.first_lsn.or(before.map(|lsn| Lsn(lsn.0 + 1)));
+        let mut expected = found.first_lsn.or_else(|| before.map(|lsn| Lsn(lsn.0 + 1)));
         let mut end = len32(SEGMENT_HEADER);
         for piece in &found.survey.pieces {
-            let missing = expected.unwrap_or(Lsn(piece.first_lsn.0.saturating_sub(1)));
-            if piece.start > end && piece.first_lsn > missing || piece.first_lsn > missing && !kept.is_empty()
-            {
+            let missing = expected.unwrap_or_else(|| Lsn(piece.first_lsn.0.saturating_sub(1)));
+            if piece.first_lsn > missing && (piece.start > end || !kept.is_empty()) {
                 if missing > synced {
                     break;
                 }

@@ -73,7 +73,7 @@ fn a_durable_backlog_is_read_back_after_reopening() {
             let appended = log.append(&[(QUEUE, Seq(seq))], &[&payload(seq)]).unwrap();
             if seq % 1000 == 0 {
                 settle(&fs, &mut log).await;
-                assert_eq!(log.durable(), appended.lsn);
+                assert!(log.durable() >= appended.lsn);
             }
             if seq <= 100 {
                 log.ack(QUEUE, Seq(seq), appended.position);
