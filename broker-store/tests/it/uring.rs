@@ -9,10 +9,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 const QUEUE: QueueId = QueueId(7);
 
-fn on_executor<T: 'static>(test: impl AsyncFnOnce(GlommioFs) -> T + 'static + Send) -> T
-where
-    T: Send,
-{
+fn on_executor(test: impl AsyncFnOnce(GlommioFs) + Send + 'static) {
     let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 << 10);
     executor
         .spawn(move || async move { test(GlommioFs::new()).await })
