@@ -52,10 +52,14 @@ class Broker:
         """Sends the process a signal and returns its exit code."""
         if self.process is None:
             return None
-        self.process.send_signal(by)
-        code = self.process.wait(PATIENCE)
-        self.process = None
-        return code
+        process, self.process = self.process, None
+        process.send_signal(by)
+        try:
+            return process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the broker did not end after {signal.Signals(by).name}:\n{self.log()}") from None
 
     def kill(self):
         """Ends the process as a crash would."""

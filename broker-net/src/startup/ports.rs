@@ -1,11 +1,20 @@
 //! The addresses that the broker listens on.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, getsockname, socket, sockopt};
 
 use super::StartError;
+
+/// How long a port may be taken before somebody else is taken to be there.
+const TAKEN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Time between two tries.
+const TAKEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Binds a listener. `flag` gave the address.
 pub fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -18,8 +27,27 @@ pub fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Star
 /// user: two brokers would share the port and each get half of the connections. A socket without that option
 /// cannot be bound where anybody listens, so this binds one and closes it; it never listens itself, so that no
 /// client is accepted before the shards are there.
+///
+/// A listener of a broker that was killed a moment ago is still there until the kernel has taken its rings apart, so a
+/// port that is taken is tried again for a while.
 pub fn claim(flag: &'static str, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    try_bind(address).map_err(|source| explain(flag, address, source))
+    let start = Instant::now();
+    loop {
+        match try_bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                // Connections of a broker that was killed linger until their clients notice. They are in the way of
+                // this socket, and not in the way of the shards.
+                if !has_listener(address.port()) {
+                    return Ok(address);
+                }
+                if start.elapsed() > TAKEN_PATIENCE {
+                    return Err(explain(flag, address, error));
+                }
+                thread::sleep(TAKEN_PAUSE);
+            }
+            result => return result.map_err(|source| explain(flag, address, source)),
+        }
+    }
 }
 
 fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
@@ -29,10 +57,27 @@ fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
         AddressFamily::INET6
     };
     let probe = socket(family, SocketType::STREAM, None)?;
-    // Connections of an earlier process that linger on the port are no reason to refuse it.
     sockopt::set_socket_reuseaddr(&probe, true)?;
     rustix::net::bind(&probe, &address)?;
     Ok(SocketAddr::try_from(getsockname(&probe)?)?)
+}
+
+/// True if any process listens on the port, on whatever address of this machine; also if that cannot be found out.
+fn has_listener(port: u16) -> bool {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    let listens = |table: String| table.lines().any(|line| is_listener(line, port));
+    tables
+        .into_iter()
+        .any(|table| table.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, listens))
+}
+
+/// A line of those tables: `sl local_address rem_address st ...`, numbers in hexadecimal.
+fn is_listener(line: &str, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let mut fields = line.split_ascii_whitespace();
+    let local = fields.nth(1).and_then(|address| address.rsplit_once(':'));
+    local.is_some_and(|(_, local)| u16::from_str_radix(local, 16) == Ok(port))
+        && fields.nth(1) == Some(LISTEN)
 }
 
 fn explain(flag: &'static str, address: SocketAddr, source: io::Error) -> StartError {
@@ -48,6 +93,8 @@ fn explain(flag: &'static str, address: SocketAddr, source: io::Error) -> StartE
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use rustix::net::listen;
 
     use super::*;
@@ -74,14 +121,43 @@ mod tests {
         check_taken(other.local_addr().unwrap());
     }
 
+    fn shared() -> rustix::fd::OwnedFd {
+        let shared = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseport(&shared, true).unwrap();
+        shared
+    }
+
     #[test]
     fn a_port_that_could_be_shared_is_taken() {
-        let other = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        sockopt::set_socket_reuseport(&other, true).unwrap();
-        sockopt::set_socket_reuseaddr(&other, true).unwrap();
+        let other = shared();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         rustix::net::bind(&other, &any).unwrap();
         listen(&other, 1).unwrap();
         check_taken(getsockname(&other).unwrap().try_into().unwrap());
+    }
+
+    #[test]
+    fn connections_that_linger_do_not_take_the_port() {
+        let listener = shared();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        rustix::net::bind(&listener, &any).unwrap();
+        listen(&listener, 1).unwrap();
+        let address = getsockname(&listener).unwrap().try_into().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let _server = rustix::net::accept(&listener).unwrap();
+        drop(listener);
+        assert_eq!(claim("--amqp", address).unwrap(), address);
+    }
+
+    #[test]
+    fn a_listener_is_told_from_a_connection() {
+        let line = |state| format!("   0: 0100007F:1628 00000000:0000 {state} 00000000:00000000 00:00000000");
+        assert!(is_listener(&line("0A"), 5672));
+        assert!(!is_listener(&line("0A"), 5673));
+        assert!(!is_listener(&line("01"), 5672));
+        assert!(!is_listener(
+            "  sl  local_address rem_address   st tx_queue rx_queue",
+            5672
+        ));
     }
 }
