@@ -1,7 +1,6 @@
 //! The log on real files through glommio: what the machine and the simulated disk promise holds there too.
 
-use std::future::Future;
-use std::path::PathBuf;
+use std::path::Path;
 
 use broker_store::fs::GlommioFs;
 use broker_store::{Load, Log, LogEvent, LogKind, LogOptions, QueueId, Recovered, Seq, perform, recover};
@@ -42,8 +41,8 @@ fn options(kind: LogKind) -> LogOptions {
     }
 }
 
-fn open(fs: &GlommioFs, dir: &PathBuf, kind: LogKind) -> impl Future<Output = (Log, Recovered)> {
-    async move { recover(fs, dir, options(kind), |_| true).await.unwrap() }
+async fn open(fs: &GlommioFs, dir: &Path, kind: LogKind) -> (Log, Recovered) {
+    recover(fs, dir, options(kind), |_| true).await.unwrap()
 }
 
 async fn read(fs: &GlommioFs, log: &mut Log, position: broker_store::Position) -> Vec<u8> {
