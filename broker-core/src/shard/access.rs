@@ -11,7 +11,7 @@ use crate::model::user::UserDefinition;
 use crate::model::vhost::{DEFAULT_VHOST, VhostDefinition};
 
 /// The user of a new data directory, and its password. It may connect from loopback addresses only.
-pub const DEFAULT_USER: &str = "guest";
+pub(super) const DEFAULT_USER: &str = "guest";
 
 /// Why authentication failed. The client is told the same text for each reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,10 @@ impl Shard {
         password: &[u8],
         peer: IpAddr,
     ) -> Result<Arc<str>, AuthenticationFailure> {
-        let (name, user) = self.topology.user(username).ok_or(AuthenticationFailure::Credentials)?;
+        let (name, user) = self
+            .topology
+            .user(username)
+            .ok_or(AuthenticationFailure::Credentials)?;
         if !user.verify_password(password) {
             return Err(AuthenticationFailure::Credentials);
         }

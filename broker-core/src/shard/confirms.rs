@@ -9,7 +9,7 @@ use crate::ids::ShardId;
 
 /// Sequence numbers of one channel that wait for the same sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub(super) struct Waiting {
     /// The last record waited for.
     pub lsn: Lsn,
     /// The shard of the channel.
@@ -26,14 +26,14 @@ pub struct Waiting {
 /// The confirms that a partition owes, in the order of its log. Consecutive numbers of one channel that will be
 /// written together are one entry, so a steady publisher costs an entry per write, not per message.
 #[derive(Debug, Default)]
-pub struct Confirms {
+pub(super) struct Confirms {
     waiting: VecDeque<Waiting>,
     write: u64,
 }
 
 impl Confirms {
     /// Channel `channel`'s message `seq` is in the record `lsn`.
-    pub fn wait(&mut self, lsn: Lsn, shard: ShardId, channel: ChannelKey, seq: u64) {
+    pub(super) fn wait(&mut self, lsn: Lsn, shard: ShardId, channel: ChannelKey, seq: u64) {
         if let Some(last) = self.waiting.back_mut() {
             let same = last.channel == channel && last.shard == shard && last.write == self.write;
             if same && last.last + 1 == seq {
@@ -42,16 +42,23 @@ impl Confirms {
                 return;
             }
         }
-        self.waiting.push_back(Waiting { lsn, shard, channel, first: seq, last: seq, write: self.write });
+        self.waiting.push_back(Waiting {
+            lsn,
+            shard,
+            channel,
+            first: seq,
+            last: seq,
+            write: self.write,
+        });
     }
 
     /// The log has begun to write: what comes now belongs to the next write.
-    pub fn write_started(&mut self) {
+    pub(super) fn write_started(&mut self) {
         self.write += 1;
     }
 
     /// The next entry that is on disk when everything up to `durable` is.
-    pub fn release(&mut self, durable: Lsn) -> Option<Waiting> {
+    pub(super) fn release(&mut self, durable: Lsn) -> Option<Waiting> {
         if self.waiting.front()?.lsn > durable {
             return None;
         }
@@ -59,7 +66,7 @@ impl Confirms {
     }
 
     /// All entries: the log has failed, nothing more will reach the disk.
-    pub fn fail(&mut self) -> VecDeque<Waiting> {
+    pub(super) fn fail(&mut self) -> VecDeque<Waiting> {
         std::mem::take(&mut self.waiting)
     }
 }

@@ -136,7 +136,9 @@ pub struct ShardHandle<S> {
 
 impl<S> Clone for ShardHandle<S> {
     fn clone(&self) -> Self {
-        Self { inner: Rc::clone(&self.inner) }
+        Self {
+            inner: Rc::clone(&self.inner),
+        }
     }
 }
 
@@ -153,7 +155,9 @@ impl<S: Sessions + 'static> ShardHandle<S> {
             tick_pending: Cell::new(false),
             io_in_flight: Cell::new(0),
         };
-        Self { inner: Rc::new(inner) }
+        Self {
+            inner: Rc::new(inner),
+        }
     }
 
     /// Which shard this is.
@@ -206,7 +210,7 @@ impl<S: Sessions + 'static> ShardHandle<S> {
     }
 
     /// After each turn: log operations to the ring, rows to the catalog, batches to their senders.
-    async fn pump(self, fs: GlommioFs, catalog: Option<flume::Sender<Vec<CatalogChange>>>) {
+    async fn pump(self, fs: GlommioFs, catalog: Option<flume::Sender<CatalogRequest>>) {
         loop {
             self.inner.work.wait().await;
             self.quietly(|shard, sessions| shard.turn(sessions));
@@ -226,12 +230,12 @@ impl<S: Sessions + 'static> ShardHandle<S> {
         }
     }
 
-    fn commit(&self, catalog: Option<&flume::Sender<Vec<CatalogChange>>>) {
+    fn commit(&self, catalog: Option<&flume::Sender<CatalogRequest>>) {
         while let Some(rows) = self.quietly(|shard, _| shard.poll_commit()) {
             match catalog {
                 Some(catalog) if !rows.is_empty() => {
-                    // The thread ends only after this sender is dropped.
-                    let _ = catalog.send(rows);
+                    // The thread ends only when the shards have.
+                    let _ = catalog.send(CatalogRequest::Commit(rows));
                 }
                 _ => self.quietly(|shard, sessions| shard.committed(sessions, Ok(()))),
             }
@@ -344,6 +348,7 @@ pub struct Running {
     probe: Probe,
     recovery: Recovery,
     threads: Vec<ExecutorJoinHandle<()>>,
+    catalog_requests: flume::Sender<CatalogRequest>,
     catalog: thread::JoinHandle<()>,
 }
 
@@ -368,12 +373,16 @@ impl Running {
         for thread in self.threads {
             let _ = thread.join();
         }
+        let _ = self.catalog_requests.send(CatalogRequest::Stop);
         let _ = self.catalog.join();
     }
 }
 
 /// The ends of the channels of one shard, by peer.
-type Mailboxes = (Vec<Option<SharedSender<Batch>>>, Vec<Option<SharedReceiver<Batch>>>);
+type Mailboxes = (
+    Vec<Option<SharedSender<Batch>>>,
+    Vec<Option<SharedReceiver<Batch>>>,
+);
 
 /// What a shard's thread starts with.
 struct Seed {
@@ -384,7 +393,7 @@ struct Seed {
     mailboxes: Mailboxes,
     control: flume::Receiver<Control>,
     ready: flume::Sender<Result<open::Found, StoreError>>,
-    catalog: Option<(flume::Sender<Vec<CatalogChange>>, flume::Receiver<Result<(), String>>)>,
+    catalog: Option<(flume::Sender<CatalogRequest>, flume::Receiver<Result<(), String>>)>,
 }
 
 /// Opens the data directory, starts the shards and, on each, `serve` with the sessions that `make_sessions` makes. Returns
@@ -409,13 +418,16 @@ where
     let catalog = Catalog::open(&data_dir.catalog())?;
     let definitions = Arc::new(open::definitions(&catalog, placement, random_salt())?);
 
-    let (rows_sender, rows_receiver) = flume::unbounded();
+    let (catalog_requests, requests) = flume::unbounded();
     let (done_sender, done_receiver) = flume::unbounded();
     let catalog = thread::Builder::new()
         .name("ringmq-catalog".to_owned())
-        .spawn(move || run_catalog(&catalog, &rows_receiver, &done_sender))
-        .map_err(|error| StartError::Executor { shard: 0, reason: error.to_string() })?;
-    let mut catalog_ends = Some((rows_sender, done_receiver));
+        .spawn(move || run_catalog(&catalog, &requests, &done_sender))
+        .map_err(|error| StartError::Executor {
+            shard: 0,
+            reason: error.to_string(),
+        })?;
+    let mut catalog_ends = Some((catalog_requests.clone(), done_receiver));
 
     let (ready_sender, ready) = flume::unbounded();
     let mut probe = Probe { shards: Vec::new() };
@@ -432,18 +444,28 @@ where
             mailboxes,
             control,
             ready: ready_sender.clone(),
-            catalog: if shard == REGISTRAR { catalog_ends.take() } else { None },
+            catalog: if shard == REGISTRAR {
+                catalog_ends.take()
+            } else {
+                None
+            },
         };
         let (make_sessions, serve) = (make_sessions.clone(), serve.clone());
         let thread = LocalExecutorBuilder::new(CpuPlacement::Fixed(config.cpus[id % config.cpus.len()]))
             .name("ringmq-shard")
             .io_memory(RING_MEMORY_BYTES)
             .spawn(move || run_shard(seed, make_sessions(shard), serve))
-            .map_err(|error| StartError::Executor { shard: id, reason: error.to_string() })?;
+            .map_err(|error| StartError::Executor {
+                shard: id,
+                reason: error.to_string(),
+            })?;
         threads.push(thread);
     }
     drop(ready_sender);
-    let mut recovery = Recovery { queues: definitions.queue_count(), ..Recovery::default() };
+    let mut recovery = Recovery {
+        queues: definitions.queue_count(),
+        ..Recovery::default()
+    };
     for _ in 0..threads.len() {
         let found = ready.recv().map_err(|_| StartError::Executor {
             shard: 0,
@@ -454,7 +476,13 @@ where
         recovery.damaged += found.damaged;
     }
     recovery.duration = began.elapsed();
-    Ok(Running { probe, recovery, threads, catalog })
+    Ok(Running {
+        probe,
+        recovery,
+        threads,
+        catalog_requests,
+        catalog,
+    })
 }
 
 async fn run_shard<S, F>(seed: Seed, sessions: S, serve: impl Fn(ShardHandle<S>) -> F)
@@ -510,16 +538,27 @@ where
     handle.drain().await;
 }
 
-/// Commits what the registrar sends, one transaction for all that waits.
+/// Asked of the catalog's thread.
+#[derive(Debug)]
+enum CatalogRequest {
+    Commit(Vec<CatalogChange>),
+    /// The channel does not close by itself: tasks that hold a sender outlive their executor.
+    Stop,
+}
+
+/// Commits what the registrar sends: one transaction for each round.
 fn run_catalog(
     catalog: &Catalog,
-    rows: &flume::Receiver<Vec<CatalogChange>>,
+    requests: &flume::Receiver<CatalogRequest>,
     done: &flume::Sender<Result<(), String>>,
 ) {
-    while let Ok(rows) = rows.recv() {
+    while let Ok(CatalogRequest::Commit(rows)) = requests.recv() {
         let result = catalog.commit(&rows).map_err(|error| error.to_string());
         if let Err(reason) = &result {
-            tracing::error!(reason, "the catalog has failed; definitions cannot be changed until a restart");
+            tracing::error!(
+                reason,
+                "the catalog has failed; definitions cannot be changed until a restart"
+            );
         }
         if done.send(result).is_err() {
             return;
@@ -529,8 +568,14 @@ fn run_catalog(
 
 /// One channel for each ordered pair of shards.
 fn mailboxes(shards: usize) -> Vec<Mailboxes> {
-    let mut all: Vec<Mailboxes> =
-        (0..shards).map(|_| ((0..shards).map(|_| None).collect(), (0..shards).map(|_| None).collect())).collect();
+    let mut all: Vec<Mailboxes> = (0..shards)
+        .map(|_| {
+            (
+                (0..shards).map(|_| None).collect(),
+                (0..shards).map(|_| None).collect(),
+            )
+        })
+        .collect();
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
             let (sender, receiver) = shared_channel::new_bounded(MAILBOX_BATCHES);

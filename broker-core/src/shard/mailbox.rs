@@ -16,7 +16,7 @@ use crate::session::Settlement;
 
 /// A range of one of the batch's vectors.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub(super) struct Span {
     start: usize,
     end: usize,
 }
@@ -24,13 +24,29 @@ pub struct Span {
 /// One thing to do on the receiving shard. Keys name channels and connections of the shard that has the socket:
 /// the sender in what goes to a queue, the receiver in what comes from one.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "the fields repeat the arguments of the Shard and Sessions methods")]
-pub enum Op {
+pub(super) enum Op {
     /// For queues of the receiver, all of one partition.
-    Publish { queues: Span, message: Span, persistent: bool, confirm: Option<(ChannelKey, u64)> },
-    Settle { channel: ChannelKey, queue: QueueId, tokens: Span, settlement: Settlement },
-    ReturnWindow { channel: ChannelKey, consumer: ConsumerId, queue: QueueId, bytes: u32 },
-    CloseChannel { channel: ChannelKey },
+    Publish {
+        queues: Span,
+        message: Span,
+        persistent: bool,
+        confirm: Option<(ChannelKey, u64)>,
+    },
+    Settle {
+        channel: ChannelKey,
+        queue: QueueId,
+        tokens: Span,
+        settlement: Settlement,
+    },
+    ReturnWindow {
+        channel: ChannelKey,
+        consumer: ConsumerId,
+        queue: QueueId,
+        bytes: u32,
+    },
+    CloseChannel {
+        channel: ChannelKey,
+    },
     Ask(Box<Ask>),
     /// For a consumer of the receiver.
     Deliver {
@@ -41,9 +57,21 @@ pub enum Op {
         redelivered: bool,
         message: Span,
     },
-    Confirm { channel: ChannelKey, first: u64, last: u64, accepted: bool },
-    ConsumerCancelled { channel: ChannelKey, consumer: ConsumerId },
-    Answer { connection: ConnectionKey, request: RequestId, answer: Box<Answer> },
+    Confirm {
+        channel: ChannelKey,
+        first: u64,
+        last: u64,
+        accepted: bool,
+    },
+    ConsumerCancelled {
+        channel: ChannelKey,
+        consumer: ConsumerId,
+    },
+    Answer {
+        connection: ConnectionKey,
+        request: RequestId,
+        answer: Box<Answer>,
+    },
     Got {
         connection: ConnectionKey,
         request: RequestId,
@@ -58,12 +86,15 @@ pub enum Op {
     /// The sender has applied this round of changes.
     Applied(Round),
     /// From the registrar: to be applied in this order.
-    Apply { round: Round, changes: Arc<[Change]> },
+    Apply {
+        round: Round,
+        changes: Arc<[Change]>,
+    },
 }
 
 /// Who waits for an answer: a request of a connection on a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplyTo {
+pub(super) struct ReplyTo {
     /// The shard of the connection.
     pub shard: crate::ids::ShardId,
     /// The connection.
@@ -74,7 +105,7 @@ pub struct ReplyTo {
 
 /// Something asked of a queue by a channel.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub(super) struct Ask {
     /// Whom to answer.
     pub reply_to: ReplyTo,
     /// The channel that asks.
@@ -91,31 +122,52 @@ pub struct Ask {
 
 /// What can be asked of a queue.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the fields are those of the AMQP methods")]
-pub enum Question {
+pub(super) enum Question {
     /// The counts for `queue.declare-ok`.
     Counts,
-    Consume { consumer: ConsumerId, consumer_tag: Arc<str>, no_ack: bool, exclusive: bool, prefetch_count: u16 },
-    Cancel { consumer: ConsumerId },
-    Get { no_ack: bool },
+    Consume {
+        consumer: ConsumerId,
+        consumer_tag: Arc<str>,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch_count: u16,
+    },
+    Cancel {
+        consumer: ConsumerId,
+    },
+    Get {
+        no_ack: bool,
+    },
     Purge,
-    Delete { if_unused: bool, if_empty: bool },
+    Delete {
+        if_unused: bool,
+        if_empty: bool,
+    },
 }
 
 /// An answer that needs no message.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the fields are those of the AMQP methods")]
-pub enum Answer {
+pub(super) enum Answer {
     ExchangeDeclareOk,
     ExchangeDeleteOk,
     ExchangeBindOk,
     ExchangeUnbindOk,
-    QueueDeclareOk { queue: Arc<str>, message_count: u32, consumer_count: u32 },
+    QueueDeclareOk {
+        queue: Arc<str>,
+        message_count: u32,
+        consumer_count: u32,
+    },
     QueueBindOk,
     QueueUnbindOk,
-    QueuePurgeOk { message_count: u32 },
-    QueueDeleteOk { message_count: u32 },
-    BasicConsumeOk { queue: crate::ids::QueueRef },
+    QueuePurgeOk {
+        message_count: u32,
+    },
+    QueueDeleteOk {
+        message_count: u32,
+    },
+    BasicConsumeOk {
+        queue: crate::ids::QueueRef,
+    },
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),
@@ -123,7 +175,7 @@ pub enum Answer {
 
 /// Operations for one shard, in order.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(super) struct Batch {
     ops: Vec<Op>,
     bytes: Vec<u8>,
     queues: Vec<QueueId>,
@@ -133,71 +185,74 @@ pub struct Batch {
 impl Batch {
     /// True if there is nothing to send.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
     /// Bytes of messages in the batch.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Number of operations in the batch.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ops.len()
-    }
-
     /// Adds an operation without message, queues or tokens.
-    pub fn push(&mut self, op: Op) {
+    pub(super) fn push(&mut self, op: Op) {
         self.ops.push(op);
     }
 
     /// Copies a message in.
-    pub fn message(&mut self, message: Message<'_>) -> Span {
+    pub(super) fn message(&mut self, message: Message<'_>) -> Span {
         let start = self.bytes.len();
         self.bytes.reserve(message.stored_len());
         for part in message.parts(&message.lengths()) {
             self.bytes.extend_from_slice(part);
         }
-        Span { start, end: self.bytes.len() }
+        Span {
+            start,
+            end: self.bytes.len(),
+        }
     }
 
     /// Copies queue ids in.
-    pub fn queues(&mut self, queues: impl Iterator<Item = QueueId>) -> Span {
+    pub(super) fn queues(&mut self, queues: impl Iterator<Item = QueueId>) -> Span {
         let start = self.queues.len();
         self.queues.extend(queues);
-        Span { start, end: self.queues.len() }
+        Span {
+            start,
+            end: self.queues.len(),
+        }
     }
 
     /// Copies tokens in.
-    pub fn tokens(&mut self, tokens: &[DeliveryToken]) -> Span {
+    pub(super) fn tokens(&mut self, tokens: &[DeliveryToken]) -> Span {
         let start = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
-        Span { start, end: self.tokens.len() }
+        Span {
+            start,
+            end: self.tokens.len(),
+        }
     }
 
     /// Takes the operations out, to be carried out in order; what they refer to stays.
-    pub fn take_ops(&mut self) -> Vec<Op> {
+    pub(super) fn take_ops(&mut self) -> Vec<Op> {
         std::mem::take(&mut self.ops)
     }
 
     /// The message at a span of this batch.
     #[must_use]
-    pub fn message_at(&self, span: Span) -> Message<'_> {
+    pub(super) fn message_at(&self, span: Span) -> Message<'_> {
         Message::from_stored(&self.bytes[span.start..span.end]).expect("a batch holds what message() wrote")
     }
 
     /// The queues at a span of this batch.
     #[must_use]
-    pub fn queues_at(&self, span: Span) -> &[QueueId] {
+    pub(super) fn queues_at(&self, span: Span) -> &[QueueId] {
         &self.queues[span.start..span.end]
     }
 
     /// The tokens at a span of this batch.
     #[must_use]
-    pub fn tokens_at(&self, span: Span) -> &[DeliveryToken] {
+    pub(super) fn tokens_at(&self, span: Span) -> &[DeliveryToken] {
         &self.tokens[span.start..span.end]
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use broker_store::fs::GlommioFs;
-use broker_store::{Catalog, DataDir, LogKind, LogOptions, PartitionId, QueueId, StoreError};
+use broker_store::{Catalog, DataDir, LogKind, LogOptions, QueueId, StoreError};
 use rustc_hash::FxHashMap;
 
 use super::catalog::{self, Loaded, Loader, QueueIds};
@@ -27,7 +27,10 @@ pub(super) struct Definitions {
 impl Definitions {
     /// Number of queues.
     pub(super) fn queue_count(&self) -> u64 {
-        self.changes.iter().filter(|change| matches!(change, Change::QueueDeclared { .. })).count() as u64
+        self.changes
+            .iter()
+            .filter(|change| matches!(change, Change::QueueDeclared { .. }))
+            .count() as u64
     }
 
     fn has_queue(&self) -> impl Fn(QueueId) -> bool + use<> {
@@ -67,7 +70,10 @@ pub(super) fn definitions(
     if let Some(bad) = bad {
         return Err(StartError::Catalog(bad.to_string()));
     }
-    let Loaded { mut changes, queue_ids } = loader.finish();
+    let Loaded {
+        mut changes,
+        queue_ids,
+    } = loader.finish();
     let mut topology = Topology::default();
     for change in &changes {
         topology.apply(change);
@@ -81,7 +87,10 @@ pub(super) fn definitions(
         catalog.commit(&rows)?;
         changes.splice(0..0, defaults);
     }
-    Ok(Definitions { changes, queue_ids: Mutex::new(queue_ids) })
+    Ok(Definitions {
+        changes,
+        queue_ids: Mutex::new(queue_ids),
+    })
 }
 
 /// Recovers the partitions of a shard and makes its state.
@@ -97,12 +106,20 @@ pub(super) async fn shard(
     let mut recovered = FxHashMap::default();
     let is_live = definitions.has_queue();
     for partition in placement.partitions_of(id) {
-        let (durable, durable_found) =
-            broker_store::recover(fs, &data_dir.durable_log(partition), LogOptions::new(LogKind::Durable), &is_live)
-                .await?;
-        let (volatile, _) =
-            broker_store::recover(fs, &data_dir.volatile_log(partition), LogOptions::new(LogKind::Volatile), &is_live)
-                .await?;
+        let (durable, durable_found) = broker_store::recover(
+            fs,
+            &data_dir.durable_log(partition),
+            LogOptions::new(LogKind::Durable),
+            &is_live,
+        )
+        .await?;
+        let (volatile, _) = broker_store::recover(
+            fs,
+            &data_dir.volatile_log(partition),
+            LogOptions::new(LogKind::Volatile),
+            &is_live,
+        )
+        .await?;
         for damage in &durable_found.damage {
             tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
         }
@@ -117,7 +134,12 @@ pub(super) async fn shard(
     let mut shard = Shard::new(id, placement, partitions);
     for change in &definitions.changes {
         shard.topology.apply(change);
-        if let Change::QueueDeclared { definition, partition, .. } = change {
+        if let Change::QueueDeclared {
+            definition,
+            partition,
+            ..
+        } = change
+        {
             if placement.shard_of(*partition) == id {
                 let machine = machine_of(QueueId(definition.id), id, &mut recovered);
                 shard.host(QueueId(definition.id), *partition, machine);
@@ -125,7 +147,10 @@ pub(super) async fn shard(
         }
     }
     if id == REGISTRAR {
-        let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ids = definitions
+            .queue_ids
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         shard.registrar.queue_ids = std::mem::take(&mut ids);
     }
     Ok((shard, found))

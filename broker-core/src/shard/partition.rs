@@ -11,7 +11,7 @@ use crate::model::queue::Logs;
 
 /// What the logs of a partition ask the shard to do.
 #[derive(Debug)]
-pub enum PartitionEvent {
+pub(super) enum PartitionEvent {
     /// Tell the publisher: these are on disk, or (`accepted` false) never will be.
     Confirm {
         /// Whom, and which.
@@ -25,8 +25,8 @@ pub enum PartitionEvent {
     Sealed(LogKind, SegmentId),
     /// Messages of a queue have moved to other records.
     Moved(LogKind, SegmentId, QueueId, Vec<Entry>),
-    /// The disk is full, or is no more.
-    NoSpace(bool),
+    /// The disk has become full, or is no more: see [`Partition::no_space`].
+    NoSpace,
     /// A log has failed: it takes no more records.
     Failed(LogKind, StoreError),
     /// Something failed that will be tried again, or a record is damaged.
@@ -35,7 +35,7 @@ pub enum PartitionEvent {
 
 /// One partition.
 #[derive(Debug)]
-pub struct Partition {
+pub(super) struct Partition {
     /// Its number.
     pub id: PartitionId,
     /// Its logs.
@@ -51,7 +51,7 @@ pub struct Partition {
 impl Partition {
     /// A partition with recovered logs.
     #[must_use]
-    pub fn new(id: PartitionId, logs: Logs) -> Self {
+    pub(super) fn new(id: PartitionId, logs: Logs) -> Self {
         Self {
             id,
             logs,
@@ -63,7 +63,7 @@ impl Partition {
     }
 
     /// The queue is to be resumed when the logs have paged something in.
-    pub fn wait_for_pages(&mut self, queue: QueueId) {
+    pub(super) fn wait_for_pages(&mut self, queue: QueueId) {
         if !self.waiting_for_pages.contains(&queue) {
             self.waiting_for_pages.push(queue);
         }
@@ -71,18 +71,18 @@ impl Partition {
 
     /// True while more is staged than [`STAGED_BYTES`].
     #[must_use]
-    pub fn congested(&self) -> bool {
+    pub(super) fn congested(&self) -> bool {
         self.logs.durable.staged_bytes() > STAGED_BYTES || self.logs.volatile.staged_bytes() > STAGED_BYTES
     }
 
     /// True while the disk has no room for a log of this partition.
     #[must_use]
-    pub fn no_space(&self) -> bool {
+    pub(super) fn no_space(&self) -> bool {
         self.no_space.contains(&true)
     }
 
     /// Adds the numbers of the logs.
-    pub fn add_stats(&self, stats: &mut ShardStats) {
+    pub(super) fn add_stats(&self, stats: &mut ShardStats) {
         for log in [&self.logs.durable, &self.logs.volatile] {
             let figures = log.figures();
             stats.log_segments += figures.segments as u64;
@@ -95,7 +95,7 @@ impl Partition {
     }
 
     /// The next operation that a log wants carried out.
-    pub fn poll_io(&mut self) -> Option<(LogKind, IoOp)> {
+    pub(super) fn poll_io(&mut self) -> Option<(LogKind, IoOp)> {
         if let Some(op) = self.logs.durable.poll_io() {
             if op.is_append() {
                 self.confirms.write_started();
@@ -106,18 +106,24 @@ impl Partition {
     }
 
     /// An operation has been carried out.
-    pub fn handle_io(&mut self, kind: LogKind, done: IoDone) {
+    pub(super) fn handle_io(&mut self, kind: LogKind, done: IoDone) {
         self.logs.of(kind).handle_io(done);
     }
 
     /// The next thing to do because of what the logs have reported.
-    pub fn poll_event(&mut self) -> Option<PartitionEvent> {
+    pub(super) fn poll_event(&mut self) -> Option<PartitionEvent> {
         let durable = self.logs.durable.durable();
         if let Some(waiting) = self.confirms.release(durable) {
-            return Some(PartitionEvent::Confirm { waiting, accepted: true });
+            return Some(PartitionEvent::Confirm {
+                waiting,
+                accepted: true,
+            });
         }
         if let Some(waiting) = self.refused.pop_front() {
-            return Some(PartitionEvent::Confirm { waiting, accepted: false });
+            return Some(PartitionEvent::Confirm {
+                waiting,
+                accepted: false,
+            });
         }
         for kind in [LogKind::Durable, LogKind::Volatile] {
             while let Some(event) = self.logs.of(kind).poll_event() {
@@ -143,7 +149,7 @@ impl Partition {
             LogEvent::Moved { queue, from, entries } => PartitionEvent::Moved(kind, from, queue, entries),
             LogEvent::NoSpace(full) => {
                 self.no_space[usize::from(kind == LogKind::Volatile)] = full;
-                PartitionEvent::NoSpace(self.no_space())
+                PartitionEvent::NoSpace
             }
             LogEvent::Failed(error) => PartitionEvent::Trouble(kind, error),
             LogEvent::Poisoned(error) => {

@@ -10,7 +10,7 @@ const MAX_REMEMBERED_KEYS: usize = 4096;
 
 /// A queue that a message goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// The queue.
     pub queue: QueueId,
     /// Its partition.
@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 /// The queues a message goes to, ascending by shard and partition.
-pub type Targets = Box<[Target]>;
+pub(super) type Targets = Box<[Target]>;
 
 /// What a publishing channel remembers between publishes: that it may write to the last exchange, and
 /// where that exchange sent the last routing keys. Valid for one version of the topology.
@@ -97,7 +97,9 @@ mod tests {
         publisher.remember("a", Targets::default());
         publisher.remember("b", Targets::default());
         assert!(publisher.enter(1, "x").is_some());
-        assert!(publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none());
+        assert!(
+            publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none()
+        );
         assert!(publisher.enter(1, "y").is_none());
         assert!(publisher.find("a").is_none());
         publisher.remember("a", Targets::default());

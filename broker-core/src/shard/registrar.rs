@@ -22,15 +22,15 @@ use crate::model::queue::consumer::ChannelAddress;
 use crate::session::{Command, Sessions};
 
 /// The shard that is the registrar.
-pub const REGISTRAR: ShardId = ShardId(0);
+pub(super) const REGISTRAR: ShardId = ShardId(0);
 
 /// Names a round. Rounds are applied in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Round(pub u64);
+pub(super) struct Round(pub u64);
 
 /// Something that the registrar is to do.
 #[derive(Clone, Debug)]
-pub struct TopologyRequest {
+pub(super) struct TopologyRequest {
     /// Whom to answer, if anybody.
     pub reply_to: Option<ReplyTo>,
     /// What to do.
@@ -39,7 +39,7 @@ pub struct TopologyRequest {
 
 /// What the registrar can be asked to do.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub(super) enum Action {
     /// A client's command.
     Command(Box<ClientCommand>),
     /// The owner of a queue has ended it.
@@ -60,7 +60,7 @@ pub enum Action {
 
 /// A command as a channel submitted it.
 #[derive(Clone, Debug)]
-pub struct ClientCommand {
+pub(super) struct ClientCommand {
     /// The channel.
     pub channel: ChannelKey,
     /// Its user.
@@ -158,13 +158,26 @@ impl Shard {
     }
 
     fn execute_command(&mut self, sessions: &mut impl Sessions, reply_to: ReplyTo, command: ClientCommand) {
-        let address = ChannelAddress { shard: reply_to.shard, channel: command.channel };
+        let address = ChannelAddress {
+            shard: reply_to.shard,
+            channel: command.channel,
+        };
         if self.registrar.failed.contains(&address) {
             let error = ConnectionCode::ChannelError.error("the channel is closed");
             return self.answer_after_round(Some(reply_to), Answer::Failed(error.into()));
         }
-        let ClientCommand { channel, user, vhost, command } = command;
-        let who = plan::Who { user: &user, vhost: &vhost, shard: reply_to.shard, connection: reply_to.connection };
+        let ClientCommand {
+            channel,
+            user,
+            vhost,
+            command,
+        } = command;
+        let who = plan::Who {
+            user: &user,
+            vhost: &vhost,
+            shard: reply_to.shard,
+            connection: reply_to.connection,
+        };
         match plan::plan(&self.topology, self.placement, who, &command) {
             Err(error) => {
                 self.registrar.failed.insert(address);
@@ -172,8 +185,14 @@ impl Shard {
             }
             Ok(Plan::Done(answer)) => self.answer_after_round(Some(reply_to), answer),
             Ok(Plan::Counts { queue, name }) => {
-                let ask =
-                    Ask { reply_to, channel, queue: queue.queue, vhost, name, question: Question::Counts };
+                let ask = Ask {
+                    reply_to,
+                    channel,
+                    queue: queue.queue,
+                    vhost,
+                    name,
+                    question: Question::Counts,
+                };
                 self.ask(sessions, queue.shard, ask);
             }
             Ok(Plan::Change { changes, answer }) => {
@@ -195,8 +214,16 @@ impl Shard {
 
     /// Applies a change here and stages it for the catalog and the other shards.
     pub(super) fn change(&mut self, sessions: &mut impl Sessions, mut change: Change) {
-        if let Change::QueueDeclared { definition, partition, .. } = &mut change {
-            definition.id = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
+        if let Change::QueueDeclared {
+            definition,
+            partition,
+            ..
+        } = &mut change
+        {
+            definition.id = self
+                .registrar
+                .queue_ids
+                .next(definition.durable, &mut self.registrar.staged.rows);
             *partition = self.placement.partition_of(&definition.vhost, &definition.name);
         }
         let durable = catalog::is_durable(&self.topology, &change);
@@ -213,7 +240,9 @@ impl Shard {
 
     /// The rows of the last [`poll_commit`](Registrar::poll_commit) are durable, or could not be made so.
     pub(super) fn committed(&mut self, sessions: &mut impl Sessions, result: Result<(), String>) {
-        let Some(mut round) = self.registrar.committing.take() else { return };
+        let Some(mut round) = self.registrar.committing.take() else {
+            return;
+        };
         if let Err(reason) = result {
             for (_, answer) in &mut round.answers {
                 let error = ConnectionCode::InternalError.error(format!("the catalog has failed: {reason}"));
@@ -228,25 +257,47 @@ impl Shard {
         if others > 0 && !round.changes.is_empty() {
             missing = others;
             let changes: Arc<[Change]> = round.changes.into();
-            for shard in (0..self.placement.shards()).map(ShardId).filter(|shard| *shard != REGISTRAR) {
-                self.peers.batch(shard).push(Op::Apply { round: id, changes: Arc::clone(&changes) });
+            for shard in (0..self.placement.shards())
+                .map(ShardId)
+                .filter(|shard| *shard != REGISTRAR)
+            {
+                self.peers.batch(shard).push(Op::Apply {
+                    round: id,
+                    changes: Arc::clone(&changes),
+                });
             }
         }
-        self.registrar.applying.push_back(Applying { round: id, missing, answers: round.answers });
+        self.registrar.applying.push_back(Applying {
+            round: id,
+            missing,
+            answers: round.answers,
+        });
         self.tell_finished(sessions);
     }
 
     /// A shard has applied a round.
     pub(super) fn applied(&mut self, sessions: &mut impl Sessions, round: Round) {
-        if let Some(applying) = self.registrar.applying.iter_mut().find(|applying| applying.round == round) {
+        if let Some(applying) = self
+            .registrar
+            .applying
+            .iter_mut()
+            .find(|applying| applying.round == round)
+        {
             applying.missing -= 1;
         }
         self.tell_finished(sessions);
     }
 
     fn tell_finished(&mut self, sessions: &mut impl Sessions) {
-        while self.registrar.applying.front().is_some_and(|applying| applying.missing == 0) {
-            let Some(finished) = self.registrar.applying.pop_front() else { return };
+        while self
+            .registrar
+            .applying
+            .front()
+            .is_some_and(|applying| applying.missing == 0)
+        {
+            let Some(finished) = self.registrar.applying.pop_front() else {
+                return;
+            };
             for (reply_to, answer) in finished.answers {
                 self.answer(sessions, reply_to, answer);
             }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use super::Shard;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::plan::{self, Plan, Who};
 use super::registrar::{Action, ClientCommand, REGISTRAR, TopologyRequest};
-use super::Shard;
 use crate::ids::{ChannelKey, ConnectionKey, QueueRef, RequestId, ShardId};
 use crate::model::queue::consumer::ChannelAddress;
 use crate::session::{Caller, Command, Sessions};
@@ -22,19 +22,34 @@ impl Shard {
         command: Command,
         pipelined: bool,
     ) {
-        let reply_to = ReplyTo { shard: self.id, connection: caller.connection, request };
+        let reply_to = ReplyTo {
+            shard: self.id,
+            connection: caller.connection,
+            request,
+        };
         if let Command::QueueDeclare { exclusive: true, .. } = command {
             self.exclusive_owners.insert(caller.connection, ());
         }
         if command.is_topology_change() && (pipelined || self.id == REGISTRAR) {
             return self.to_registrar(sessions, caller, reply_to, command);
         }
-        let who = Who { user: caller.user, vhost: caller.vhost, shard: self.id, connection: caller.connection };
+        let who = Who {
+            user: caller.user,
+            vhost: caller.vhost,
+            shard: self.id,
+            connection: caller.connection,
+        };
         match command {
             Command::BasicCancel { consumer, queue } => {
                 let name = self.topology.queue(queue.queue).map(|row| Arc::clone(&row.name));
                 match name {
-                    Some(name) => self.put(sessions, caller, reply_to, (queue, name), Question::Cancel { consumer }),
+                    Some(name) => self.put(
+                        sessions,
+                        caller,
+                        reply_to,
+                        (queue, name),
+                        Question::Cancel { consumer },
+                    ),
                     // The queue is gone, and the consumer with it.
                     None => self.answer(sessions, reply_to, Answer::BasicCancelOk),
                 }
@@ -63,11 +78,24 @@ impl Shard {
             self.touch(caller.channel, queue.shard);
         }
         let vhost = Arc::clone(caller.vhost);
-        let ask = Ask { reply_to, channel: caller.channel, queue: queue.queue, vhost, name, question };
+        let ask = Ask {
+            reply_to,
+            channel: caller.channel,
+            queue: queue.queue,
+            vhost,
+            name,
+            question,
+        };
         self.ask(sessions, queue.shard, ask);
     }
 
-    fn to_registrar(&mut self, sessions: &mut impl Sessions, caller: Caller<'_>, reply_to: ReplyTo, command: Command) {
+    fn to_registrar(
+        &mut self,
+        sessions: &mut impl Sessions,
+        caller: Caller<'_>,
+        reply_to: ReplyTo,
+        command: Command,
+    ) {
         if self.id != REGISTRAR {
             self.touch(caller.channel, REGISTRAR);
         }
@@ -77,7 +105,13 @@ impl Shard {
             vhost: Arc::clone(caller.vhost),
             command,
         }));
-        self.request(sessions, TopologyRequest { reply_to: Some(reply_to), action });
+        self.request(
+            sessions,
+            TopologyRequest {
+                reply_to: Some(reply_to),
+                action,
+            },
+        );
     }
 
     /// The shard is to be told when the channel closes.
@@ -94,7 +128,13 @@ impl Shard {
         for shard in self.touched.remove(&channel).unwrap_or_default() {
             self.peers.batch(shard).push(Op::CloseChannel { channel });
         }
-        self.channel_closed(sessions, ChannelAddress { shard: self.id, channel });
+        self.channel_closed(
+            sessions,
+            ChannelAddress {
+                shard: self.id,
+                channel,
+            },
+        );
     }
 
     /// A channel, here or elsewhere, is gone.
@@ -113,7 +153,11 @@ impl Shard {
         request: Option<RequestId>,
     ) {
         let shard = self.id;
-        let reply_to = request.map(|request| ReplyTo { shard, connection, request });
+        let reply_to = request.map(|request| ReplyTo {
+            shard,
+            connection,
+            request,
+        });
         if self.exclusive_owners.remove(&connection).is_some() {
             let action = Action::CloseConnection { shard, connection };
             self.request(sessions, TopologyRequest { reply_to, action });
@@ -126,7 +170,14 @@ impl Shard {
 /// What a command that got past [`plan::plan`] asks of its queue.
 fn question_of(command: &Command) -> Question {
     match command {
-        Command::BasicConsume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, .. } => Question::Consume {
+        Command::BasicConsume {
+            consumer,
+            consumer_tag,
+            no_ack,
+            exclusive,
+            prefetch_count,
+            ..
+        } => Question::Consume {
             consumer: *consumer,
             consumer_tag: consumer_tag.as_str().into(),
             no_ack: *no_ack,
@@ -135,9 +186,12 @@ fn question_of(command: &Command) -> Question {
         },
         Command::BasicGet { no_ack, .. } => Question::Get { no_ack: *no_ack },
         Command::QueuePurge { .. } => Question::Purge,
-        Command::QueueDelete { if_unused, if_empty, .. } => {
-            Question::Delete { if_unused: *if_unused, if_empty: *if_empty }
-        }
+        Command::QueueDelete {
+            if_unused, if_empty, ..
+        } => Question::Delete {
+            if_unused: *if_unused,
+            if_empty: *if_empty,
+        },
         _ => Question::Counts,
     }
 }

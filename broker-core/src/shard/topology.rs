@@ -25,7 +25,7 @@ use crate::model::vhost::{Resource, ResourceKind, VhostDefinition};
 
 /// A queue as the catalog stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QueueDefinition {
+pub(super) struct QueueDefinition {
     /// Its number.
     pub id: u64,
     /// Its virtual host.
@@ -43,7 +43,7 @@ pub struct QueueDefinition {
 
 /// The connection that an exclusive queue belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Owner {
+pub(super) struct Owner {
     /// Its shard.
     pub shard: ShardId,
     /// The connection.
@@ -52,7 +52,7 @@ pub struct Owner {
 
 /// A queue as all shards know it.
 #[derive(Debug)]
-pub struct QueueRow {
+pub(super) struct QueueRow {
     /// Its virtual host.
     pub vhost: Arc<str>,
     /// Its name.
@@ -71,22 +71,39 @@ pub struct QueueRow {
 
 /// One step from a topology to the next.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the fields are definitions and names")]
-pub enum Change {
+pub(super) enum Change {
     VhostAdded(VhostDefinition),
     UserAdded(UserDefinition),
     PermissionSet(PermissionDefinition),
-    ExchangeDeclared { vhost: Arc<str>, definition: ExchangeDefinition },
-    ExchangeDeleted { vhost: Arc<str>, name: Arc<str> },
-    QueueDeclared { definition: QueueDefinition, partition: PartitionId, owner: Option<Owner> },
-    QueueDeleted { queue: QueueId },
-    Bound { vhost: Arc<str>, binding: BindingDefinition },
-    Unbound { vhost: Arc<str>, binding: BindingDefinition },
+    ExchangeDeclared {
+        vhost: Arc<str>,
+        definition: ExchangeDefinition,
+    },
+    ExchangeDeleted {
+        vhost: Arc<str>,
+        name: Arc<str>,
+    },
+    QueueDeclared {
+        definition: QueueDefinition,
+        partition: PartitionId,
+        owner: Option<Owner>,
+    },
+    QueueDeleted {
+        queue: QueueId,
+    },
+    Bound {
+        vhost: Arc<str>,
+        binding: BindingDefinition,
+    },
+    Unbound {
+        vhost: Arc<str>,
+        binding: BindingDefinition,
+    },
 }
 
 /// What else an applied change did.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub(super) struct Applied {
     /// Bindings and auto-delete exchanges that went with what was removed.
     pub removed: Removed,
     /// The row of a deleted queue.
@@ -95,16 +112,14 @@ pub struct Applied {
 
 /// A virtual host and what is in it.
 #[derive(Debug)]
-pub struct Vhost {
-    /// Its definition.
-    pub definition: VhostDefinition,
+pub(super) struct Vhost {
     /// Its exchanges, queue names and bindings.
     pub routing: RoutingTable,
 }
 
 /// One shard's copy of the topology.
 #[derive(Debug, Default)]
-pub struct Topology {
+pub(super) struct Topology {
     version: u64,
     vhosts: FxHashMap<Arc<str>, Vhost>,
     users: FxHashMap<Arc<str>, UserDefinition>,
@@ -117,61 +132,56 @@ pub struct Topology {
 impl Topology {
     /// Rises with each change.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub(super) fn version(&self) -> u64 {
         self.version
     }
 
     /// A virtual host, with its name as it is shared.
     #[must_use]
-    pub fn vhost(&self, name: &str) -> Option<(&Arc<str>, &Vhost)> {
+    pub(super) fn vhost(&self, name: &str) -> Option<(&Arc<str>, &Vhost)> {
         self.vhosts.get_key_value(name)
     }
 
     /// A user, with its name as it is shared.
     #[must_use]
-    pub fn user(&self, name: &str) -> Option<(&Arc<str>, &UserDefinition)> {
+    pub(super) fn user(&self, name: &str) -> Option<(&Arc<str>, &UserDefinition)> {
         self.users.get_key_value(name)
     }
 
     /// Number of users.
     #[must_use]
-    pub fn user_count(&self) -> usize {
+    pub(super) fn user_count(&self) -> usize {
         self.users.len()
     }
 
     /// Number of virtual hosts.
     #[must_use]
-    pub fn vhost_count(&self) -> usize {
+    pub(super) fn vhost_count(&self) -> usize {
         self.vhosts.len()
     }
 
     /// Who may do what.
     #[must_use]
-    pub fn permissions(&self) -> &Permissions {
+    pub(super) fn permissions(&self) -> &Permissions {
         &self.permissions
     }
 
     /// A queue.
     #[must_use]
-    pub fn queue(&self, queue: QueueId) -> Option<&QueueRow> {
+    pub(super) fn queue(&self, queue: QueueId) -> Option<&QueueRow> {
         self.queues.get(&queue)
-    }
-
-    /// All queues, in no order.
-    pub fn queues(&self) -> impl Iterator<Item = (QueueId, &QueueRow)> {
-        self.queues.iter().map(|(id, row)| (*id, row))
     }
 
     /// A queue by name.
     #[must_use]
-    pub fn find_queue(&self, vhost: &str, name: &str) -> Option<(QueueId, &QueueRow)> {
+    pub(super) fn find_queue(&self, vhost: &str, name: &str) -> Option<(QueueId, &QueueRow)> {
         let id = self.vhosts.get(vhost)?.routing.queue(name)?;
         Some((id, self.queues.get(&id)?))
     }
 
     /// An exchange by name.
     #[must_use]
-    pub fn find_exchange(&self, vhost: &str, name: &str) -> Option<(ExchangeId, &ExchangeDefinition)> {
+    pub(super) fn find_exchange(&self, vhost: &str, name: &str) -> Option<(ExchangeId, &ExchangeDefinition)> {
         let routing = &self.vhosts.get(vhost)?.routing;
         let id = routing.exchange(name)?;
         Some((id, routing.exchange_definition(id)))
@@ -179,18 +189,23 @@ impl Topology {
 
     /// The exclusive queues of a connection.
     #[must_use]
-    pub fn exclusive_queues(&self, shard: ShardId, connection: ConnectionKey) -> Vec<QueueId> {
-        self.exclusive.get(&Owner { shard, connection }).cloned().unwrap_or_default()
+    pub(super) fn exclusive_queues(&self, shard: ShardId, connection: ConnectionKey) -> Vec<QueueId> {
+        self.exclusive
+            .get(&Owner { shard, connection })
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Whether a user may publish to an exchange: it exists (404), is not internal and the user may write to it (403).
     ///
     /// # Errors
     /// As RabbitMQ checks them: existence, permission, internal.
-    pub fn may_publish(&self, user: &str, vhost: &str, exchange: &str) -> Result<(), ChannelError> {
+    pub(super) fn may_publish(&self, user: &str, vhost: &str, exchange: &str) -> Result<(), ChannelError> {
         let resource = Resource::exchange(vhost, exchange);
         self.permissions.check(user, Access::Write, resource)?;
-        let (_, definition) = self.find_exchange(vhost, exchange).ok_or_else(|| resource.not_found())?;
+        let (_, definition) = self
+            .find_exchange(vhost, exchange)
+            .ok_or_else(|| resource.not_found())?;
         if definition.internal {
             let text = format!("cannot publish to internal {resource}");
             return Err(ChannelCode::AccessRefused.error(text));
@@ -200,15 +215,17 @@ impl Topology {
 
     /// Whether a user may publish messages with somebody else's `user_id` (RabbitMQ's `impersonator` tag).
     #[must_use]
-    pub fn may_impersonate(&self, user: &str) -> bool {
-        self.users.get(user).is_some_and(|user| user.has_tag("impersonator"))
+    pub(super) fn may_impersonate(&self, user: &str) -> bool {
+        self.users
+            .get(user)
+            .is_some_and(|user| user.has_tag("impersonator"))
     }
 
     /// Finds the queues of a message. Returns whether they depend on more than exchange and routing key.
     ///
     /// # Errors
     /// 404 if the exchange does not exist; 501 if headers that decide cannot be read.
-    pub fn route(
+    pub(super) fn route(
         &mut self,
         vhost: &str,
         message: Message<'_>,
@@ -225,12 +242,13 @@ impl Topology {
     }
 
     /// Applies a change.
-    pub fn apply(&mut self, change: &Change) -> Applied {
+    pub(super) fn apply(&mut self, change: &Change) -> Applied {
         self.version += 1;
         match change {
             Change::VhostAdded(definition) => self.add_vhost(definition),
             Change::UserAdded(definition) => {
-                self.users.insert(definition.name.as_str().into(), definition.clone());
+                self.users
+                    .insert(definition.name.as_str().into(), definition.clone());
             }
             Change::PermissionSet(definition) => self.permissions.set(definition.clone()),
             Change::ExchangeDeclared { vhost, definition } => {
@@ -239,7 +257,11 @@ impl Topology {
                 }
             }
             Change::ExchangeDeleted { vhost, name } => return self.delete_exchange(vhost, name),
-            Change::QueueDeclared { definition, partition, owner } => {
+            Change::QueueDeclared {
+                definition,
+                partition,
+                owner,
+            } => {
                 self.declare_queue(definition, *partition, *owner);
             }
             Change::QueueDeleted { queue } => return self.delete_queue(*queue),
@@ -250,18 +272,31 @@ impl Topology {
     }
 
     fn add_vhost(&mut self, definition: &VhostDefinition) {
-        let vhost = Vhost { definition: definition.clone(), routing: RoutingTable::default() };
-        self.vhosts.entry(definition.name.as_str().into()).or_insert(vhost);
+        let vhost = Vhost {
+            routing: RoutingTable::default(),
+        };
+        self.vhosts
+            .entry(definition.name.as_str().into())
+            .or_insert(vhost);
     }
 
     fn delete_exchange(&mut self, vhost: &str, name: &str) -> Applied {
-        let Some(vhost) = self.vhosts.get_mut(vhost) else { return Applied::default() };
-        let Some(exchange) = vhost.routing.exchange(name) else { return Applied::default() };
-        Applied { removed: vhost.routing.remove_exchange(exchange), queue: None }
+        let Some(vhost) = self.vhosts.get_mut(vhost) else {
+            return Applied::default();
+        };
+        let Some(exchange) = vhost.routing.exchange(name) else {
+            return Applied::default();
+        };
+        Applied {
+            removed: vhost.routing.remove_exchange(exchange),
+            queue: None,
+        }
     }
 
     fn declare_queue(&mut self, definition: &QueueDefinition, partition: PartitionId, owner: Option<Owner>) {
-        let Some((vhost_name, _)) = self.vhosts.get_key_value(definition.vhost.as_str()) else { return };
+        let Some((vhost_name, _)) = self.vhosts.get_key_value(definition.vhost.as_str()) else {
+            return;
+        };
         let vhost_name = Arc::clone(vhost_name);
         let id = QueueId(definition.id);
         let name: Arc<str> = definition.name.as_str().into();
@@ -273,13 +308,25 @@ impl Topology {
         }
         let arguments = &definition.arguments;
         let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
-        let QueueDefinition { durable, auto_delete, .. } = *definition;
-        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, owner, arguments };
+        let QueueDefinition {
+            durable, auto_delete, ..
+        } = *definition;
+        let row = QueueRow {
+            vhost: vhost_name,
+            name,
+            partition,
+            durable,
+            auto_delete,
+            owner,
+            arguments,
+        };
         self.queues.insert(id, row);
     }
 
     fn delete_queue(&mut self, queue: QueueId) -> Applied {
-        let Some(row) = self.queues.remove(&queue) else { return Applied::default() };
+        let Some(row) = self.queues.remove(&queue) else {
+            return Applied::default();
+        };
         if let Some(owner) = row.owner {
             if let Some(owned) = self.exclusive.get_mut(&owner) {
                 owned.retain(|other| *other != queue);
@@ -288,42 +335,66 @@ impl Topology {
                 }
             }
         }
-        let removed = self.vhosts.get_mut(&row.vhost).map(|vhost| vhost.routing.remove_queue(queue));
-        Applied { removed: removed.unwrap_or_default(), queue: Some(row) }
+        let removed = self
+            .vhosts
+            .get_mut(&row.vhost)
+            .map(|vhost| vhost.routing.remove_queue(queue));
+        Applied {
+            removed: removed.unwrap_or_default(),
+            queue: Some(row),
+        }
     }
 
     fn bind(&mut self, vhost: &str, binding: &BindingDefinition) {
-        let Some(vhost) = self.vhosts.get_mut(vhost) else { return };
+        let Some(vhost) = self.vhosts.get_mut(vhost) else {
+            return;
+        };
         if let Some((source, destination)) = ends_of(&vhost.routing, binding) {
-            vhost.routing.bind(source, destination, &binding.routing_key, &binding.arguments);
+            vhost
+                .routing
+                .bind(source, destination, &binding.routing_key, &binding.arguments);
         }
     }
 
     fn unbind(&mut self, vhost: &str, binding: &BindingDefinition) -> Applied {
-        let Some(vhost) = self.vhosts.get_mut(vhost) else { return Applied::default() };
-        let Some((source, destination)) = ends_of(&vhost.routing, binding) else { return Applied::default() };
-        let removed = vhost.routing.unbind(source, destination, &binding.routing_key, &binding.arguments);
-        Applied { removed: removed.unwrap_or_default(), queue: None }
+        let Some(vhost) = self.vhosts.get_mut(vhost) else {
+            return Applied::default();
+        };
+        let Some((source, destination)) = ends_of(&vhost.routing, binding) else {
+            return Applied::default();
+        };
+        let removed = vhost
+            .routing
+            .unbind(source, destination, &binding.routing_key, &binding.arguments);
+        Applied {
+            removed: removed.unwrap_or_default(),
+            queue: None,
+        }
     }
 
     /// True if a binding is made to survive a restart: both its ends are.
     #[must_use]
-    pub fn is_durable_binding(&self, vhost: &str, binding: &BindingDefinition) -> bool {
-        let source = self.find_exchange(vhost, &binding.source).is_some_and(|(_, exchange)| exchange.durable);
+    pub(super) fn is_durable_binding(&self, vhost: &str, binding: &BindingDefinition) -> bool {
+        let source = self
+            .find_exchange(vhost, &binding.source)
+            .is_some_and(|(_, exchange)| exchange.durable);
         let destination = match binding.destination_kind {
-            ResourceKind::Queue => {
-                self.find_queue(vhost, &binding.destination).is_some_and(|(_, queue)| queue.durable)
-            }
-            ResourceKind::Exchange => {
-                self.find_exchange(vhost, &binding.destination).is_some_and(|(_, exchange)| exchange.durable)
-            }
+            ResourceKind::Queue => self
+                .find_queue(vhost, &binding.destination)
+                .is_some_and(|(_, queue)| queue.durable),
+            ResourceKind::Exchange => self
+                .find_exchange(vhost, &binding.destination)
+                .is_some_and(|(_, exchange)| exchange.durable),
         };
         source && destination
     }
 }
 
 /// The ends of a binding, if both exist.
-pub fn ends_of(routing: &RoutingTable, binding: &BindingDefinition) -> Option<(ExchangeId, Destination)> {
+pub(super) fn ends_of(
+    routing: &RoutingTable,
+    binding: &BindingDefinition,
+) -> Option<(ExchangeId, Destination)> {
     let destination = match binding.destination_kind {
         ResourceKind::Queue => Destination::Queue(routing.queue(&binding.destination)?),
         ResourceKind::Exchange => Destination::Exchange(routing.exchange(&binding.destination)?),

@@ -27,15 +27,37 @@ impl Shard {
 
     fn handle_op(&mut self, sessions: &mut impl Sessions, from: ShardId, batch: &Batch, op: Op) {
         match op {
-            Op::Publish { queues, message, persistent, confirm } => {
+            Op::Publish {
+                queues,
+                message,
+                persistent,
+                confirm,
+            } => {
                 let message = batch.message_at(message);
-                self.accept_from(sessions, from, batch.queues_at(queues), message, persistent, confirm);
+                self.accept_from(
+                    sessions,
+                    from,
+                    batch.queues_at(queues),
+                    message,
+                    persistent,
+                    confirm,
+                );
             }
-            Op::Settle { channel, queue, tokens, settlement } => {
+            Op::Settle {
+                channel,
+                queue,
+                tokens,
+                settlement,
+            } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);
             }
-            Op::ReturnWindow { channel, consumer, queue, bytes } => {
+            Op::ReturnWindow {
+                channel,
+                consumer,
+                queue,
+                bytes,
+            } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.return_window_here(sessions, address, consumer, queue, bytes);
             }
@@ -43,18 +65,55 @@ impl Shard {
                 self.channel_closed(sessions, ChannelAddress { shard: from, channel });
             }
             Op::Ask(ask) => self.ask_here(sessions, *ask),
-            Op::Deliver { channel, consumer, queue, token, redelivered, message } => {
+            Op::Deliver {
+                channel,
+                consumer,
+                queue,
+                token,
+                redelivered,
+                message,
+            } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
-                sessions.deliver(Delivery { channel, consumer, queue, token, redelivered, message });
+                sessions.deliver(Delivery {
+                    channel,
+                    consumer,
+                    queue,
+                    token,
+                    redelivered,
+                    message,
+                });
             }
-            Op::Confirm { channel, first, last, accepted } => sessions.confirm(channel, first, last, accepted),
+            Op::Confirm {
+                channel,
+                first,
+                last,
+                accepted,
+            } => sessions.confirm(channel, first, last, accepted),
             Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
-            Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
-            Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
+            Op::Answer {
+                connection,
+                request,
+                answer,
+            } => deliver_answer(sessions, connection, request, *answer),
+            Op::Got {
+                connection,
+                request,
+                queue,
+                token,
+                redelivered,
+                message_count,
+                message,
+            } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
-                let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
+                let reply = Reply::BasicGetOk {
+                    queue,
+                    token,
+                    redelivered,
+                    message_count,
+                    message,
+                };
                 sessions.reply(connection, request, reply);
             }
             Op::Request(request) => self.execute(sessions, *request),
@@ -104,11 +163,15 @@ impl Shard {
 
     /// True if everything is on disk, every change is told, and no batch is to be sent.
     pub(super) fn is_idle(&self) -> bool {
-        self.logs().all(Log::is_flushed) && self.peers.batches.iter().all(Batch::is_empty) && self.registrar.is_idle()
+        self.logs().all(Log::is_flushed)
+            && self.peers.batches.iter().all(Batch::is_empty)
+            && self.registrar.is_idle()
     }
 
     fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.partitions.values().flat_map(|partition| [&partition.logs.durable, &partition.logs.volatile])
+        self.partitions
+            .values()
+            .flat_map(|partition| [&partition.logs.durable, &partition.logs.volatile])
     }
 
     /// Rows that the catalog is to commit; see [`Self::committed`].
@@ -122,7 +185,11 @@ impl Shard {
         self.stats.turns += 1;
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
-            while let Some(event) = self.partitions.get_mut(&id).and_then(|partition| partition.poll_event()) {
+            while let Some(event) = self
+                .partitions
+                .get_mut(&id)
+                .and_then(|partition| partition.poll_event())
+            {
                 self.handle_event(sessions, id, event);
             }
         }
@@ -135,7 +202,12 @@ impl Shard {
                     sessions.confirm(waiting.channel, waiting.first, waiting.last, accepted);
                 } else {
                     let (channel, first, last) = (waiting.channel, waiting.first, waiting.last);
-                    self.peers.batch(waiting.shard).push(Op::Confirm { channel, first, last, accepted });
+                    self.peers.batch(waiting.shard).push(Op::Confirm {
+                        channel,
+                        first,
+                        last,
+                        accepted,
+                    });
                 }
             }
             PartitionEvent::Resume(queues) => {
@@ -144,7 +216,11 @@ impl Shard {
                 }
             }
             PartitionEvent::Sealed(kind, segment) => {
-                for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
+                for (_, hosted) in self
+                    .queues
+                    .iter_mut()
+                    .filter(|(_, hosted)| hosted.partition == partition)
+                {
                     hosted.machine.segment_sealed(kind, segment);
                 }
             }
@@ -153,7 +229,7 @@ impl Shard {
                     self.queues[slot as usize].machine.relocate(kind, segment, &moved);
                 }
             }
-            PartitionEvent::NoSpace(_) => {
+            PartitionEvent::NoSpace => {
                 let full = self.partitions.values().any(|partition| partition.no_space());
                 self.blocked = full.then_some(DISK_FULL);
                 sessions.blocked(self.blocked);
@@ -174,10 +250,22 @@ impl Shard {
             self.remove_hosted(sessions, *queue);
         }
         let applied = self.topology.apply(change);
-        if let Change::QueueDeclared { definition, partition, .. } = change {
+        if let Change::QueueDeclared {
+            definition,
+            partition,
+            ..
+        } = change
+        {
             if self.placement.shard_of(*partition) == self.id {
                 let id = QueueId(definition.id);
-                self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id }));
+                self.host(
+                    id,
+                    *partition,
+                    Queue::new(QueueRef {
+                        queue: id,
+                        shard: self.id,
+                    }),
+                );
                 self.stats.queues_created += 1;
             }
         }
@@ -186,17 +274,27 @@ impl Shard {
 
     /// Takes in a queue of one of this shard's partitions.
     pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
-        let slot = self.queues.insert(Hosted { id, partition, machine, closing: false });
+        let slot = self.queues.insert(Hosted {
+            id,
+            partition,
+            machine,
+            closing: false,
+        });
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
     }
 
     fn remove_hosted(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
-        let Some(&slot) = self.slots.get(&queue) else { return };
+        let Some(&slot) = self.slots.get(&queue) else {
+            return;
+        };
         self.cancel_consumers(sessions, slot);
         self.slots.remove(&queue);
         let mut hosted = self.queues.remove(slot as usize);
-        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        let partition = self
+            .partitions
+            .get_mut(&hosted.partition)
+            .expect("a hosted queue's partition is here");
         hosted.machine.drop_messages(&mut partition.logs);
         self.stats.queues_deleted += 1;
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {

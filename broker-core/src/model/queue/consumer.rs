@@ -97,7 +97,12 @@ impl Consumers {
 
     /// Adds a consumer with a full window.
     pub fn add(&mut self, consumer: Consumer) {
-        let key = self.slots.insert(Slot { consumer, unacked: 0, window: i64::from(CONSUMER_WINDOW_BYTES), in_ring: false });
+        let key = self.slots.insert(Slot {
+            consumer,
+            unacked: 0,
+            window: i64::from(CONSUMER_WINDOW_BYTES),
+            in_ring: false,
+        });
         self.activate(slot_of(key));
     }
 
@@ -160,7 +165,9 @@ impl Consumers {
     /// The consumer's connection has written `bytes` of its deliveries. Returns true if it may take a message now and could
     /// not before.
     pub fn return_window(&mut self, address: ChannelAddress, id: ConsumerId, bytes: u32) -> bool {
-        let Some(at) = self.find(address, id) else { return false };
+        let Some(at) = self.find(address, id) else {
+            return false;
+        };
         self.slots[key_of(at)].window += i64::from(bytes);
         self.activate(at)
     }
@@ -177,7 +184,10 @@ impl Consumers {
 
     fn find(&self, address: ChannelAddress, id: ConsumerId) -> Option<ConsumerSlot> {
         let found = |slot: &Slot| slot.consumer.id == id && slot.consumer.address == address;
-        self.slots.iter().find(|(_, slot)| found(slot)).map(|(key, _)| slot_of(key))
+        self.slots
+            .iter()
+            .find(|(_, slot)| found(slot))
+            .map(|(key, _)| slot_of(key))
     }
 }
 
@@ -195,7 +205,10 @@ mod tests {
 
     fn consumer(id: u32, prefetch_count: u16) -> Consumer {
         Consumer {
-            address: ChannelAddress { shard: ShardId(0), channel: ChannelKey { slot: 0, epoch: 0 } },
+            address: ChannelAddress {
+                shard: ShardId(0),
+                channel: ChannelKey { slot: 0, epoch: 0 },
+            },
             id: ConsumerId(id),
             consumer_tag: "t".into(),
             no_ack: false,
@@ -214,7 +227,10 @@ mod tests {
     fn consumers_take_turns() {
         let mut consumers = Consumers::default();
         (1..=3).for_each(|id| consumers.add(consumer(id, 0)));
-        let order: Vec<u32> = (0..6).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
+        let order: Vec<u32> = (0..6)
+            .filter_map(|_| turn(&mut consumers))
+            .map(|(_, id)| id)
+            .collect();
         assert_eq!(order, [1, 2, 3, 1, 2, 3]);
     }
 
@@ -223,7 +239,10 @@ mod tests {
         let mut consumers = Consumers::default();
         consumers.add(consumer(1, 1));
         consumers.add(consumer(2, 2));
-        let order: Vec<u32> = (0..5).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
+        let order: Vec<u32> = (0..5)
+            .filter_map(|_| turn(&mut consumers))
+            .map(|(_, id)| id)
+            .collect();
         assert_eq!(order, [1, 2, 2]);
         assert!(!consumers.any_active());
         let address = consumer(1, 1).address;
