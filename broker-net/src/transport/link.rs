@@ -47,8 +47,9 @@ impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
     pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: SocketAddr) {
         let config = Arc::clone(&transport.config);
-        let connection =
-            transport.handle.enter(|_, outputs| Connection::new(peer, config, outputs, now_ms()));
+        let connection = transport
+            .handle
+            .enter(|_, outputs| Connection::new(peer, config, outputs, now_ms()));
         let link = Rc::new(Self {
             key: connection.key(),
             stream: RefCell::new(stream),
@@ -69,7 +70,9 @@ impl Link {
         }
         let connection = self.connection.borrow_mut().take();
         if let Some(connection) = connection {
-            transport.handle.enter(|shard, outputs| connection.finish(shard, outputs));
+            transport
+                .handle
+                .enter(|shard, outputs| connection.finish(shard, outputs));
         }
         transport.links.borrow_mut().remove(&self.key);
         self.hang_up();
@@ -129,7 +132,10 @@ impl Link {
     }
 
     fn publishes(&self) -> bool {
-        self.connection.borrow().as_ref().is_some_and(Connection::publishes)
+        self.connection
+            .borrow()
+            .as_ref()
+            .is_some_and(Connection::publishes)
     }
 
     fn poll_receive(&self, context: &mut Context<'_>, transport: &Transport) -> Poll<Received> {
@@ -156,7 +162,9 @@ impl Link {
     /// Presents bytes to the connection and keeps what it does not consume. `new` of them came from the socket now.
     fn handle(&self, transport: &Transport, bytes: &[u8], new: usize) {
         let mut connection = self.connection.borrow_mut();
-        let Some(connection) = connection.as_mut() else { return };
+        let Some(connection) = connection.as_mut() else {
+            return;
+        };
         let input = transport.handle.enter(|shard, outputs| {
             shard.stats_mut().socket_received_bytes += new as u64;
             connection.handle_input(bytes, shard, outputs, now_ms())
@@ -191,11 +199,16 @@ impl Link {
     /// Does what the connection has to do by now.
     pub(super) fn check_deadline(&self, transport: &Transport, now_ms: u64) {
         let mut connection = self.connection.borrow_mut();
-        let Some(connection) = connection.as_mut() else { return };
+        let Some(connection) = connection.as_mut() else {
+            return;
+        };
         if connection.poll_timeout().is_none_or(|deadline| now_ms < deadline) {
             return;
         }
-        if !transport.handle.enter(|shard, outputs| connection.handle_timeout(shard, outputs, now_ms)) {
+        if !transport
+            .handle
+            .enter(|shard, outputs| connection.handle_timeout(shard, outputs, now_ms))
+        {
             self.state.set(InputState::Closed);
             self.wake_reader();
         }
@@ -204,7 +217,9 @@ impl Link {
     /// Tells the client that the broker stops.
     pub(super) fn begin_shutdown(&self, transport: &Transport) {
         if let Some(connection) = self.connection.borrow_mut().as_mut() {
-            transport.handle.enter(|shard, outputs| connection.begin_shutdown(shard, outputs, now_ms()));
+            transport
+                .handle
+                .enter(|shard, outputs| connection.begin_shutdown(shard, outputs, now_ms()));
         }
         self.resume(transport);
     }
@@ -214,7 +229,9 @@ impl Link {
         if self.writing.get() {
             return;
         }
-        let Some(bytes) = self.take_output(transport) else { return };
+        let Some(bytes) = self.take_output(transport) else {
+            return;
+        };
         let mut done = 0;
         match poll_once(self.write_all(&bytes, &mut done)).await {
             Some(result) => {
@@ -222,7 +239,8 @@ impl Link {
             }
             None => {
                 self.writing.set(true);
-                glommio::spawn_local(Rc::clone(self).keep_writing(Rc::clone(transport), bytes, done)).detach();
+                glommio::spawn_local(Rc::clone(self).keep_writing(Rc::clone(transport), bytes, done))
+                    .detach();
             }
         }
     }
@@ -231,7 +249,10 @@ impl Link {
     async fn keep_writing(self: Rc<Self>, transport: Rc<Transport>, mut bytes: Vec<u8>, mut done: usize) {
         loop {
             let result = self.write_all(&bytes, &mut done).await;
-            let more = self.written(&transport, bytes, &result).then(|| self.take_output(&transport)).flatten();
+            let more = self
+                .written(&transport, bytes, &result)
+                .then(|| self.take_output(&transport))
+                .flatten();
             let Some(next) = more else { break };
             bytes = next;
             done = 0;

@@ -40,7 +40,9 @@ pub(super) fn listen(transport: Rc<Transport>, address: SocketAddr) -> Task<()> 
 
 fn admit(transport: &Rc<Transport>, stream: TcpStream) {
     // A client that is gone already has no address.
-    let Ok(peer) = stream.peer_addr().map_err(io::Error::from) else { return };
+    let Ok(peer) = stream.peer_addr().map_err(io::Error::from) else {
+        return;
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
