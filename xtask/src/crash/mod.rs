@@ -35,6 +35,9 @@ pub(crate) struct Crash {
     /// Kill the unoptimised build
     #[arg(long)]
     debug: bool,
+    /// Kill this binary, which is not built
+    #[arg(long, value_name = "FILE", conflicts_with = "debug")]
+    binary: Option<PathBuf>,
 }
 
 impl Crash {
@@ -45,6 +48,7 @@ impl Crash {
             shards: 2,
             seed: None,
             debug: true,
+            binary: None,
         }
     }
 
@@ -54,7 +58,10 @@ impl Crash {
         } else {
             Profile::Release
         };
-        let binary = workspace.build("broker-net", "ringmq", profile)?;
+        let binary = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => workspace.build("broker-net", "ringmq", profile)?,
+        };
         let seed = match self.seed {
             Some(seed) => seed,
             None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
