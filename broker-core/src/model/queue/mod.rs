@@ -237,10 +237,11 @@ impl Queue {
             let crossed = ahead.replace(block) != Some(block);
             self.ready.pop(entry);
             let settled = self.give(out, entry, message);
-            self.after_delivery(logs, entry, settled);
             if crossed {
+                // While the record is there: once it is acked its segment may be gone.
                 logs.of(entry.log).page_in(entry.position);
             }
+            self.after_delivery(logs, entry, settled);
         }
         Pump::Idle
     }
@@ -457,3 +458,6 @@ fn delivery_to<'a>(
         message,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! A queue between publishers and consumers, on logs over a simulated disk.
+
+use std::path::Path;
+
+use broker_store::fs::SimFs;
+use broker_store::{LogOptions, recover};
+use futures_lite::future::block_on;
+
+use super::*;
+use crate::ids::ChannelKey;
+
+const HERE: ShardId = ShardId(0);
+
+fn channel(slot: u32) -> ChannelAddress {
+    ChannelAddress { shard: HERE, channel: ChannelKey { slot, epoch: 0 } }
+}
+
+/// Deliveries as they came: consumer, body, redelivered, token.
+#[derive(Debug, Default)]
+struct Delivered(Vec<(u32, String, bool, Option<DeliveryToken>)>);
+
+impl Outlet for Delivered {
+    fn deliver(&mut self, _: ShardId, delivery: Delivery<'_>) {
+        let body = String::from_utf8_lossy(delivery.message.body).into_owned();
+        self.0.push((delivery.consumer.0, body, delivery.redelivered, delivery.token));
+    }
+}
+
+impl Delivered {
+    fn bodies(&mut self) -> Vec<String> {
+        self.0.drain(..).map(|(_, body, ..)| body).collect()
+    }
+}
+
+struct Bench {
+    queue: Queue,
+    logs: Logs,
+    out: Delivered,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let fs = SimFs::new(1);
+        let log = |kind| {
+            let options = LogOptions { window_bytes: 1 << 20, ..LogOptions::new(kind) };
+            let opened = block_on(recover(&fs, Path::new(&format!("/{kind:?}")), options, |_| true));
+            opened.expect("an empty disk has nothing to trip over").0
+        };
+        let logs = Logs { durable: log(LogKind::Durable), volatile: log(LogKind::Volatile) };
+        let queue = Queue::new(QueueRef { queue: broker_store::QueueId(1), shard: HERE });
+        Self { queue, logs, out: Delivered::default() }
+    }
+
+    fn publish(&mut self, body: &str) {
+        let message = Message { exchange: "", routing_key: "q", properties: &[0, 0], body: body.as_bytes() };
+        if self.queue.pass_through(&mut self.out, message) {
+            return;
+        }
+        let seq = self.queue.take_seq();
+        let targets = [(self.queue.at.queue, seq)];
+        let lengths = message.lengths();
+        let record = self.logs.volatile.append(&targets, &message.parts(&lengths)).unwrap();
+        self.queue.push(&mut self.out, &mut self.logs, (seq, LogKind::Volatile, record.position), message);
+    }
+
+    fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) {
+        self.queue.add_consumer(Consumer {
+            address: channel(id),
+            id: ConsumerId(id),
+            consumer_tag: "t".into(),
+            no_ack,
+            exclusive: false,
+            prefetch_count,
+        });
+        self.pump();
+    }
+
+    fn pump(&mut self) {
+        assert_eq!(self.queue.pump(&mut self.out, &mut self.logs), Pump::Idle);
+    }
+
+    fn settle(&mut self, id: u32, token: DeliveryToken, settlement: Settlement) {
+        self.queue.settle(&mut self.logs, channel(id), &[token], settlement);
+        self.pump();
+    }
+}
+
+#[test]
+fn messages_wait_for_a_consumer_and_come_in_order() {
+    let mut bench = Bench::new();
+    for body in ["a", "b", "c"] {
+        bench.publish(body);
+    }
+    assert_eq!(bench.queue.message_count(), 3);
+    bench.consume(1, 0, true);
+    bench.publish("d");
+    assert_eq!(bench.out.bodies(), ["a", "b", "c", "d"]);
+    assert_eq!((bench.queue.message_count(), bench.queue.unacked_count()), (0, 0));
+}
+
+#[test]
+fn a_requeued_message_returns_to_its_place_and_is_redelivered() {
+    let mut bench = Bench::new();
+    for body in ["a", "b", "c"] {
+        bench.publish(body);
+    }
+    bench.consume(1, 1, false);
+    let (_, first, redelivered, token) = bench.out.0.remove(0);
+    assert_eq!((first.as_str(), redelivered), ("a", false));
+    bench.settle(1, token.unwrap(), Settlement::Requeue);
+    let (_, again, redelivered, token) = bench.out.0.remove(0);
+    assert_eq!((again.as_str(), redelivered), ("a", true));
+    bench.settle(1, token.unwrap(), Settlement::Ack);
+    assert_eq!(bench.out.bodies(), ["b"]);
+}
+
+#[test]
+fn a_closed_channel_gives_back_what_it_held() {
+    let mut bench = Bench::new();
+    for body in ["a", "b", "c"] {
+        bench.publish(body);
+    }
+    bench.consume(1, 2, false);
+    bench.consume(2, 0, false);
+    assert_eq!(bench.out.bodies(), ["a", "b", "c"]);
+    bench.queue.remove_channel(channel(1));
+    bench.pump();
+    assert_eq!(bench.out.0.iter().map(|(id, body, again, _)| (*id, body.as_str(), *again)).collect::<Vec<_>>(), [
+        (2, "a", true),
+        (2, "b", true)
+    ]);
+    assert!(!bench.queue.is_abandoned());
+    bench.queue.remove_channel(channel(2));
+    assert!(bench.queue.is_abandoned());
+    assert_eq!(bench.queue.message_count(), 3);
+}
+
+#[test]
+fn another_channel_cannot_settle_a_delivery() {
+    let mut bench = Bench::new();
+    bench.publish("a");
+    bench.consume(1, 0, false);
+    let token = bench.out.0[0].3.unwrap();
+    bench.settle(2, token, Settlement::Ack);
+    assert_eq!(bench.queue.unacked_count(), 1);
+    bench.settle(1, token, Settlement::Ack);
+    assert_eq!(bench.queue.unacked_count(), 0);
+}
+
+#[test]
+fn a_consumer_gets_no_more_than_its_window() {
+    let mut bench = Bench::new();
+    bench.consume(1, 0, true);
+    let body = "x".repeat(100_000);
+    (0..20).for_each(|_| bench.publish(&body));
+    let given = bench.out.0.len();
+    let window = crate::limits::CONSUMER_WINDOW_BYTES as usize;
+    assert_eq!(given, window.div_ceil(100_000 + 2 + crate::limits::DELIVERY_OVERHEAD_BYTES as usize));
+    assert_eq!(bench.queue.message_count() as usize, 20 - given);
+    assert!(bench.queue.return_window(channel(1), ConsumerId(1), 200_000));
+    bench.pump();
+    assert!(bench.out.0.len() > given);
+}
+
+#[test]
+fn get_takes_the_oldest_and_counts_what_is_left() {
+    let mut bench = Bench::new();
+    for body in ["a", "b"] {
+        bench.publish(body);
+    }
+    let mut seen = None;
+    let got = bench.queue.get(&mut bench.logs, channel(1), false, |got| {
+        seen = Some((got.message.body.to_vec(), got.message_count, got.token));
+    });
+    assert_eq!(got, Get::Done);
+    let (body, left, token) = seen.unwrap();
+    assert_eq!((body.as_slice(), left), (b"a".as_slice(), 1));
+    bench.settle(1, token.unwrap(), Settlement::Reject);
+    assert_eq!(bench.queue.purge(&mut bench.logs), 1);
+    assert_eq!(bench.queue.get(&mut bench.logs, channel(1), true, |_| {}), Get::Empty);
+}
