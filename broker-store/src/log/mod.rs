@@ -7,11 +7,15 @@
 
 mod batch;
 mod checkpoint;
+mod event;
 mod io;
+mod options;
 mod paging;
 mod perform;
 mod reclaim;
 mod recovery;
+mod segment;
+mod trace;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -19,68 +23,27 @@ use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::ids::{Lsn, Position, QueueId, SegmentId, Seq};
-use crate::map::Mapping;
 use crate::queues::Queues;
-use crate::segment::format::{self, Kind, RECORD_HEADER, SEGMENT_HEADER, TARGET, aligned, len32};
+use crate::segment::format::{self, Kind, RECORD_HEADER, TARGET, aligned, len32};
 use crate::segment::index::{IndexBuilder, Item};
 use crate::window::Window;
 
 use batch::{Batch, Staging};
-use paging::{PageRequest, Paged};
+use paging::PageRequest;
 use reclaim::Rewrite;
+use segment::{FIRST_OFFSET, Segment, State, index_path, segment_path};
 
+pub use event::LogEvent;
 pub use io::{IoDone, IoOp};
+pub use options::{LogKind, LogOptions};
 pub use perform::perform;
-pub use recovery::{Recovered, RecoveredQueue, recover};
+pub use recovery::{Recovered, recover};
+pub use trace::RecoveredQueue;
 
 /// Milliseconds that acks wait for a message to be written with before they are written alone.
 const ACK_DELAY_MS: u64 = 5;
 /// Milliseconds after which what failed for want of space is tried again.
 const RETRY_MS: u64 = 1000;
-
-/// What a log promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogKind {
-    /// Everything is written and synced; it survives a crash.
-    Durable,
-    /// Written only for want of memory, never synced; empty after a restart.
-    Volatile,
-}
-
-/// Sizes of a log. The defaults are those of the broker; tests use small ones.
-#[derive(Clone, Copy, Debug)]
-pub struct LogOptions {
-    /// Durable or volatile.
-    pub kind: LogKind,
-    /// Length of a segment file, in bytes. Default 64 MiB, minimum 4 KiB.
-    pub segment_bytes: u32,
-    /// Memory for the newest records, in bytes. Default 8 MiB. The log may exceed it by what is on its way to the disk.
-    pub window_bytes: usize,
-    /// Messages (one per queue) and ack ranges after which a segment is sealed though it has room: bounds the memory for
-    /// its index. Default 262 144.
-    pub max_segment_records: u32,
-}
-
-impl LogOptions {
-    /// The default sizes.
-    #[must_use]
-    pub fn new(kind: LogKind) -> Self {
-        Self {
-            kind,
-            segment_bytes: 64 << 20,
-            window_bytes: 8 << 20,
-            max_segment_records: 262_144,
-        }
-    }
-
-    /// Bytes at the end of a segment that only acks may use.
-    fn reserve(&self) -> u32 {
-        match self.kind {
-            LogKind::Durable => self.segment_bytes / 64,
-            LogKind::Volatile => 0,
-        }
-    }
-}
 
 /// Where a record went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,32 +88,6 @@ pub enum Load {
     NeedsPageIn,
 }
 
-/// What happened in the log.
-#[derive(Debug)]
-pub enum LogEvent {
-    /// Every record up to this one is on disk.
-    Durable(Lsn),
-    /// The segment has an index: its messages may be kept as a [`Run`] from now on.
-    Sealed(SegmentId),
-    /// Something that was asked for with [`Log::page_in`] or [`Log::load`] has come: try again.
-    PagedIn(SegmentId),
-    /// These live messages of the queue have left segment `from`, whose positions and runs end now. Ascending.
-    Moved {
-        /// The queue.
-        queue: QueueId,
-        /// The segment that they were in.
-        from: SegmentId,
-        /// Where each is now.
-        entries: Vec<Entry>,
-    },
-    /// The disk is full (appends will soon fail), or no longer.
-    NoSpace(bool),
-    /// A write or sync failed: nothing is accepted any more.
-    Poisoned(StoreError),
-    /// Something failed that will be tried again, or a message that cannot be read: for the operator.
-    Failed(StoreError),
-}
-
 /// Figures for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogFigures {
@@ -168,71 +105,6 @@ pub struct LogFigures {
     pub syncs: u64,
     /// Bytes appended again to free mostly dead segments, since it was opened.
     pub rewritten_bytes: u64,
-}
-
-/// How far a segment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Active,
-    /// Full; batches or the index are still to be written.
-    Sealing,
-    /// Has an index.
-    Sealed,
-    /// Full and fully written, without an index: nothing in it was worth one.
-    Bare,
-}
-
-/// What is known of a segment.
-#[derive(Debug)]
-struct Segment {
-    state: State,
-    /// Live messages, one per queue.
-    live: u32,
-    /// Sum of the record lengths over live messages.
-    live_bytes: u64,
-    /// The same over all messages.
-    total_bytes: u64,
-    /// Bytes used from the start.
-    used: u32,
-    /// Bytes that the file is known to hold.
-    written: u32,
-    /// Length of the file.
-    file_bytes: u64,
-    /// Written since the last sync.
-    unsynced: bool,
-    /// Damaged, so it cannot be rewritten record by record.
-    damaged: bool,
-    data: Paged,
-    index: Option<Mapping>,
-    index_requested: bool,
-    builder: Option<Box<IndexBuilder>>,
-}
-
-impl Segment {
-    fn new(file_bytes: u64) -> Self {
-        Self {
-            state: State::Active,
-            live: 0,
-            live_bytes: 0,
-            total_bytes: 0,
-            used: 0,
-            written: 0,
-            file_bytes,
-            unsynced: false,
-            damaged: false,
-            data: Paged::default(),
-            index: None,
-            index_requested: false,
-            builder: None,
-        }
-    }
-
-    /// Bytes of the segment that live messages need, estimated: a record of many queues counts by the share that is live.
-    fn needed_bytes(&self) -> u64 {
-        (u64::from(self.used) * self.live_bytes)
-            .checked_div(self.total_bytes)
-            .unwrap_or(0)
-    }
 }
 
 /// The segment that is appended to.
@@ -671,17 +543,3 @@ fn corrupt(position: Position, reason: &'static str) -> StoreError {
         reason,
     }
 }
-
-/// Name of a segment's file.
-fn segment_path(dir: &Path, id: SegmentId) -> Arc<Path> {
-    dir.join(format!("{:010}.segment", id.0)).into()
-}
-
-/// Name of the file with a segment's index.
-fn index_path(dir: &Path, id: SegmentId) -> Arc<Path> {
-    dir.join(format!("{:010}.index", id.0)).into()
-}
-
-/// Where a segment's records start.
-const FIRST_OFFSET: u32 = 32;
-const _: () = assert!(FIRST_OFFSET as usize == SEGMENT_HEADER);

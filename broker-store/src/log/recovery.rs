@@ -12,11 +12,11 @@ use rustc_hash::FxHashMap;
 
 use super::checkpoint::{CHECKPOINT, Checkpoint, Unreadable, decode};
 use super::perform::write_index;
-use super::{Log, LogKind, LogOptions, Run, Segment, State, index_path, segment_path};
-use crate::dead::DeadSet;
+use super::trace::{QueueTrace, RecoveredQueue};
+use super::{Log, LogKind, LogOptions, Segment, State, index_path, segment_path};
 use crate::error::StoreError;
 use crate::fs::Fs;
-use crate::ids::{Lsn, QueueId, SegmentId, Seq};
+use crate::ids::{Lsn, QueueId, SegmentId};
 use crate::map::Mapping;
 use crate::segment::format::{SEGMENT_HEADER, SegmentHeader, len32, segment_header, u64_at};
 use crate::segment::index::{INDEX_HEADER, IndexView};
@@ -35,31 +35,6 @@ pub struct Recovered {
     pub messages: u64,
     /// Damage: [`StoreError::Corrupt`] with the place of each.
     pub damage: Vec<StoreError>,
-}
-
-/// A queue as it was found.
-#[derive(Debug, PartialEq, Eq)]
-pub struct RecoveredQueue {
-    /// The queue.
-    pub queue: QueueId,
-    /// Its messages, oldest first.
-    pub runs: Vec<Run>,
-    /// The number that its next message may have.
-    pub next_seq: Seq,
-    /// Messages up to here had been delivered.
-    pub delivered_up_to: Seq,
-    /// How many messages there are.
-    pub messages: u64,
-    /// Sum of the lengths of their records, in bytes.
-    pub bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct QueueTrace {
-    dead: DeadSet,
-    delivered: u64,
-    last: u64,
-    runs: Vec<Run>,
 }
 
 /// A segment that has records.
@@ -538,76 +513,5 @@ impl<F: Fs> Recovery<'_, F> {
         self.fs.sync(&file).await.map_err(self.io("sync segment in"))?;
         self.fs.sync_dir(&self.dir).await.map_err(self.io("sync"))?;
         Ok(id)
-    }
-}
-
-impl QueueTrace {
-    /// Adds a run. False if some of its messages are in an older segment too: it was being rewritten when the log
-    /// ended, still has all that was live in it, and so its copies count for nothing.
-    fn add(&mut self, queue: QueueId, run: Run, view: &IndexView<'_>) -> bool {
-        if self.runs.last().is_none_or(|last| last.last < run.first) {
-            self.runs.push(run);
-            return true;
-        }
-        let mut whole = true;
-        let mut first = run.first;
-        let older: Vec<Run> = self
-            .runs
-            .iter()
-            .filter(|old| old.last >= run.first && old.first <= run.last)
-            .copied()
-            .collect();
-        let mut pieces = Vec::new();
-        for old in &older {
-            whole = false;
-            if old.first > first {
-                pieces.push((first, Seq(old.first.0 - 1)));
-            }
-            first = first.max(Seq(old.last.0 + 1));
-        }
-        if first <= run.last {
-            pieces.push((first, run.last));
-        }
-        for range in pieces {
-            let mut entries = Vec::new();
-            view.load(queue, range, Some(&self.dead), usize::MAX - 1, &mut entries);
-            let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-                continue;
-            };
-            let bytes = entries.iter().map(|entry| u64::from(entry.position.length)).sum();
-            let piece = Run {
-                segment: run.segment,
-                first: first.seq,
-                last: last.seq,
-                count: len32(entries.len()),
-                bytes,
-            };
-            let at = self.runs.partition_point(|old| old.first < piece.first);
-            self.runs.insert(at, piece);
-        }
-        whole
-    }
-
-    /// Everything that is in no run, or acked in one.
-    fn all_dead(&self) -> DeadSet {
-        let mut dead = self.dead.clone();
-        let mut next = 1;
-        for run in &self.runs {
-            dead.insert(next, run.first.0 - 1);
-            next = run.last.0 + 1;
-        }
-        dead.insert(next, self.last);
-        dead
-    }
-
-    fn finish(self, queue: QueueId) -> RecoveredQueue {
-        RecoveredQueue {
-            queue,
-            next_seq: Seq(self.last + 1),
-            delivered_up_to: Seq(self.delivered),
-            messages: self.runs.iter().map(|run| u64::from(run.count)).sum(),
-            bytes: self.runs.iter().map(|run| run.bytes).sum(),
-            runs: self.runs,
-        }
     }
 }
