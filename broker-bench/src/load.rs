@@ -11,6 +11,9 @@ use crate::wire::short_string;
 /// Connections of one run at most; producers are numbered in 16 bits.
 const CONNECTIONS_MAX: usize = 60_000;
 
+/// The longest time, in seconds: 31 years.
+const SECONDS_MAX: f64 = 1e9;
+
 /// A workload. Every producer and every consumer has its own connection with one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
@@ -150,6 +153,12 @@ impl Load {
             self.routing_key.is_none() || self.exchange.is_some(),
             "-k needs -e: the default exchange routes by queue name"
         );
+        for seconds in [self.seconds.unwrap_or_default(), self.drain_seconds] {
+            ensure!(
+                (0.0..=SECONDS_MAX).contains(&seconds),
+                "a time is between 0 and {SECONDS_MAX} seconds"
+            );
+        }
         let ends = self.seconds.is_some() || self.publish_count.is_some() || self.consume_count.is_some();
         ensure!(ends, "the run has no end: give -z, -C or -D");
         for queue in &self.queues {
@@ -296,5 +305,23 @@ mod tests {
             .is_err()
         );
         assert!(load(0, 0, 1).check().is_err());
+        for seconds in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(
+                Load {
+                    seconds: Some(seconds),
+                    ..load(1, 1, 1)
+                }
+                .check()
+                .is_err()
+            );
+            assert!(
+                Load {
+                    drain_seconds: seconds,
+                    ..load(1, 1, 1)
+                }
+                .check()
+                .is_err()
+            );
+        }
     }
 }

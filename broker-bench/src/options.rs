@@ -195,7 +195,7 @@ impl Options {
             queue_arguments: self.queue_args.clone(),
             predeclared: self.predeclared,
             purge: !self.no_purge,
-            drain_seconds: self.drain.clamp(0.0, 1e9),
+            drain_seconds: self.drain,
             ..Load::default()
         };
         Ok(self.apply_common(load))
