@@ -10,6 +10,8 @@ mod channel;
 mod connection;
 mod names;
 mod outputs;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Input, InputState};
 pub use outputs::Outputs;

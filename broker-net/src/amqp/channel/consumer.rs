@@ -115,25 +115,28 @@ impl Channel {
             };
         };
         let held = channel.take_held(consumer);
-        if !held.is_empty() {
-            let tokens: Vec<_> = held.iter().map(|held| held.token).collect();
-            turn.shard
-                .settle(turn.outputs, self.key, queue, &tokens, Settlement::Requeue);
-        }
         let kind = RequestKind::Cancel {
             consumer,
             consumer_tag: cancel.consumer_tag.as_str().to_owned(),
         };
         let command = Command::BasicCancel { consumer, queue };
-        Ok(self.submit(
+        let method = MethodId::new(60, 30);
+        let flow = self.submit(
             turn,
             Asked {
                 command,
-                method: MethodId::new(60, 30),
+                method,
                 nowait: cancel.nowait,
                 kind,
             },
-        ))
+        );
+        if !held.is_empty() {
+            // After the cancel, or they would come back to the same consumer.
+            let tokens: Vec<_> = held.iter().map(|held| held.token).collect();
+            turn.shard
+                .settle(turn.outputs, self.key, queue, &tokens, Settlement::Requeue);
+        }
+        Ok(flow)
     }
 
     /// As in RabbitMQ: without `global` the limit is that of each consumer created from now on, with it that

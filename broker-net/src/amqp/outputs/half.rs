@@ -138,3 +138,19 @@ pub(super) fn write_due_confirms(out: &mut Vec<u8>, channel: &mut ChannelOutput)
     });
     acked
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amqp::Connection;
+    use crate::amqp::channel::Channel;
+
+    #[test]
+    fn idle_connection_with_one_channel_is_small() {
+        let bytes = size_of::<ConnectionOutput>()
+            + size_of::<ChannelOutput>()
+            + size_of::<Connection>()
+            + size_of::<Channel>();
+        assert!(bytes <= 1536, "{bytes}");
+    }
+}
