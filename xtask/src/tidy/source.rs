@@ -16,6 +16,7 @@ const GLOMMIO: &str = concat!("glommio", "::");
 const GLOMMIO_REASON: &str = "only the three modules that wrap it may use it";
 const GLOMMIO_PLACES: &[&str] = &[
     "broker-store/src/fs/uring.rs",
+    "broker-store/tests/it/uring.rs",
     "broker-core/src/shard/driver",
     "broker-net/src/transport",
 ];
