@@ -4,7 +4,9 @@
 //! ringmq.format     "format 1" and the number of partitions
 //! ringmq.lock       locked while a broker runs
 //! catalog.redb      definitions
-//! partition-0/durable/, partition-0/volatile/, ...
+//! durable/partition-0/, ...
+//! volatile/partition-0/, ...
+//! dropped-0/, ...  volatile logs of earlier runs, which are being deleted
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +22,8 @@ use crate::ids::PartitionId;
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "ringmq.format";
 const LOCK_FILE: &str = "ringmq.lock";
+const VOLATILE: &str = "volatile";
+const DROPPED: &str = "dropped-";
 
 /// An open data directory. Locked until it is dropped; the lock also ends with the process.
 #[derive(Debug)]
@@ -46,11 +50,28 @@ impl DataDir {
                 partitions
             }
         };
+        drop_volatile(path).map_err(|source| StoreError::io("empty", path, source))?;
         Ok(Self {
             path: path.to_owned(),
             partitions,
             _lock: lock,
         })
+    }
+
+    /// Deletes the volatile logs of earlier runs. [`DataDir::open`] only puts them aside: to delete gigabytes takes
+    /// seconds. Blocks.
+    ///
+    /// # Errors
+    /// Those of the file system; what is left is deleted the next time.
+    pub fn delete_dropped(&self) -> Result<(), StoreError> {
+        let error = |source| StoreError::io("clean up", &self.path, source);
+        for entry in fs::read_dir(&self.path).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            if entry.file_name().to_string_lossy().starts_with(DROPPED) {
+                fs::remove_dir_all(entry.path()).map_err(error)?;
+            }
+        }
+        Ok(())
     }
 
     /// The directory.
@@ -75,17 +96,29 @@ impl DataDir {
     #[must_use]
     pub fn durable_log(&self, partition: PartitionId) -> PathBuf {
         self.path
-            .join(format!("partition-{}", partition.0))
             .join("durable")
+            .join(format!("partition-{}", partition.0))
     }
 
     /// Directory of a partition's volatile log.
     #[must_use]
     pub fn volatile_log(&self, partition: PartitionId) -> PathBuf {
         self.path
+            .join(VOLATILE)
             .join(format!("partition-{}", partition.0))
-            .join("volatile")
     }
+}
+
+/// Puts the volatile logs of the last run aside.
+fn drop_volatile(path: &Path) -> io::Result<()> {
+    let volatile = path.join(VOLATILE);
+    if !volatile.try_exists()? {
+        return Ok(());
+    }
+    let free = (0..)
+        .map(|n| path.join(format!("{DROPPED}{n}")))
+        .find(|aside| !aside.exists());
+    free.map_or(Ok(()), |aside| fs::rename(volatile, aside))
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
@@ -157,6 +190,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(DataDir::open(dir.path(), 3).unwrap().partitions(), 3);
         assert_eq!(DataDir::open(dir.path(), 8).unwrap().partitions(), 3);
+    }
+
+    #[test]
+    fn volatile_logs_of_the_last_run_are_put_aside_and_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let data_dir = DataDir::open(dir.path(), 1).unwrap();
+            let log = data_dir.volatile_log(PartitionId(0));
+            assert!(!log.exists());
+            fs::create_dir_all(&log).unwrap();
+            fs::write(log.join("segment"), "old").unwrap();
+        }
+        let data_dir = DataDir::open(dir.path(), 1).unwrap();
+        let dropped = || {
+            fs::read_dir(dir.path()).unwrap().filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(DROPPED)
+            })
+        };
+        assert_eq!(dropped().count(), 2);
+        data_dir.delete_dropped().unwrap();
+        assert_eq!(dropped().count(), 0);
     }
 
     #[test]

@@ -462,6 +462,17 @@ where
         threads.push(thread);
     }
     drop(ready_sender);
+    let cleanup = Arc::clone(&data_dir);
+    let cleaning = thread::Builder::new()
+        .name("ringmq-cleanup".to_owned())
+        .spawn(move || {
+            if let Err(error) = cleanup.delete_dropped() {
+                tracing::warn!(%error, "volatile logs of an earlier run are still there");
+            }
+        });
+    if let Err(error) = cleaning {
+        tracing::warn!(%error, "volatile logs of an earlier run are not deleted");
+    }
     let mut recovery = Recovery {
         queues: definitions.queue_count(),
         ..Recovery::default()

@@ -106,20 +106,10 @@ pub(super) async fn shard(
     let mut recovered = FxHashMap::default();
     let is_live = definitions.has_queue();
     for partition in placement.partitions_of(id) {
-        let (durable, durable_found) = broker_store::recover(
-            fs,
-            &data_dir.durable_log(partition),
-            LogOptions::new(LogKind::Durable),
-            &is_live,
-        )
-        .await?;
-        let (volatile, _) = broker_store::recover(
-            fs,
-            &data_dir.volatile_log(partition),
-            LogOptions::new(LogKind::Volatile),
-            &is_live,
-        )
-        .await?;
+        let recover = |path, kind| broker_store::recover(fs, path, LogOptions::new(kind), &is_live);
+        let paths = [data_dir.durable_log(partition), data_dir.volatile_log(partition)];
+        let (durable, durable_found) = recover(&paths[0], LogKind::Durable).await?;
+        let (volatile, _) = recover(&paths[1], LogKind::Volatile).await?;
         for damage in &durable_found.damage {
             tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
         }

@@ -122,7 +122,9 @@ impl Backlog {
     /// live entries up to and including `through`.
     pub fn loaded(&mut self, log: LogKind, entries: Vec<Entry>, through: Seq) {
         let stream = self.stream(log);
-        let Some(Piece::Run(run)) = stream.pieces.front_mut() else { return };
+        let Some(Piece::Run(run)) = stream.pieces.front_mut() else {
+            return;
+        };
         let taken = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         if through >= run.last {
             let missing = i64::from(run.count) - i64::from(taken);
@@ -184,7 +186,9 @@ enum StreamHead {
 impl Stream {
     fn head(&self) -> Option<(Seq, StreamHead)> {
         self.pieces.iter().find_map(|piece| match piece {
-            Piece::Loaded(entries) => entries.front().map(|entry| (entry.seq, StreamHead::Entry(*entry))),
+            Piece::Loaded(entries) => entries
+                .front()
+                .map(|entry| (entry.seq, StreamHead::Entry(*entry))),
             Piece::Run(run) => Some((run.first, StreamHead::Run(*run))),
         })
     }
@@ -247,7 +251,9 @@ impl Stream {
                 rebuilt.push_back(piece);
                 continue;
             };
-            let keep = skip.max(entries.partition_point(|entry| entry.seq <= delivered)).min(entries.len());
+            let keep = skip
+                .max(entries.partition_point(|entry| entry.seq <= delivered))
+                .min(entries.len());
             skip -= skip.min(entries.len());
             split_into_runs(entries, keep, segment, &mut rebuilt);
         }
@@ -260,7 +266,10 @@ impl Stream {
         for piece in &mut self.pieces {
             match piece {
                 Piece::Loaded(entries) => {
-                    for entry in entries.iter_mut().filter(|entry| entry.position.segment == segment) {
+                    for entry in entries
+                        .iter_mut()
+                        .filter(|entry| entry.position.segment == segment)
+                    {
                         if let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq) {
                             entry.position = moved[at].position;
                         }
@@ -269,8 +278,11 @@ impl Stream {
                 Piece::Run(run) if run.segment == segment => {
                     let from = moved.partition_point(|moved| moved.seq < run.first);
                     let to = moved.partition_point(|moved| moved.seq <= run.last);
-                    let entry = |moved: &broker_store::Entry| {
-                        Entry { seq: moved.seq, position: moved.position, log, redelivered: false }
+                    let entry = |moved: &broker_store::Entry| Entry {
+                        seq: moved.seq,
+                        position: moved.position,
+                        log,
+                        redelivered: false,
                     };
                     missing += i64::from(run.count) - i64::try_from(to - from).unwrap_or(i64::MAX);
                     *piece = Piece::Loaded(moved[from..to].iter().map(entry).collect());
@@ -278,7 +290,8 @@ impl Stream {
                 Piece::Run(_) => {}
             }
         }
-        self.pieces.retain(|piece| !matches!(piece, Piece::Loaded(entries) if entries.is_empty()));
+        self.pieces
+            .retain(|piece| !matches!(piece, Piece::Loaded(entries) if entries.is_empty()));
         missing
     }
 }
@@ -289,8 +302,12 @@ fn split_into_runs(entries: VecDeque<Entry>, keep: usize, segment: SegmentId, ou
     let mut rest = entries;
     let mut start = keep;
     loop {
-        let Some(first) = (start..rest.len()).find(|&i| rest[i].position.segment == segment) else { break };
-        let end = (first..rest.len()).find(|&i| rest[i].position.segment != segment).unwrap_or(rest.len());
+        let Some(first) = (start..rest.len()).find(|&i| rest[i].position.segment == segment) else {
+            break;
+        };
+        let end = (first..rest.len())
+            .find(|&i| rest[i].position.segment != segment)
+            .unwrap_or(rest.len());
         if end - first < MIN_RUN_ENTRIES {
             start = end;
             continue;

@@ -133,8 +133,13 @@ impl Queue {
     /// A queue as it was recovered from the durable log.
     #[must_use]
     pub fn recovered(at: QueueRef, next_seq: Seq, delivered: Seq, runs: Vec<Run>) -> Self {
-        let mut queue = Self { next_seq: next_seq.0, delivered, ..Self::new(at) };
-        runs.into_iter().for_each(|run| queue.ready.push_run(LogKind::Durable, run));
+        let mut queue = Self {
+            next_seq: next_seq.0,
+            delivered,
+            ..Self::new(at)
+        };
+        runs.into_iter()
+            .for_each(|run| queue.ready.push_run(LogKind::Durable, run));
         queue
     }
 
@@ -181,7 +186,10 @@ impl Queue {
         }
         match self.consumers.next() {
             Some((_, consumer)) if consumer.no_ack => {
-                out.deliver(consumer.address.shard, delivery_to(consumer, self.at, None, false, message));
+                out.deliver(
+                    consumer.address.shard,
+                    delivery_to(consumer, self.at, None, false, message),
+                );
                 self.consumers.took(message.window_bytes());
                 true
             }
@@ -204,7 +212,12 @@ impl Queue {
         (seq, log, position): (Seq, LogKind, Position),
         message: Message<'_>,
     ) {
-        let entry = Entry { seq, position, log, redelivered: false };
+        let entry = Entry {
+            seq,
+            position,
+            log,
+            redelivered: false,
+        };
         if self.ready.is_empty() && self.consumers.any_active() {
             let settled = self.give(out, entry, message);
             self.after_delivery(logs, entry, settled);
@@ -272,9 +285,17 @@ impl Queue {
                 }
             };
             self.ready.pop(entry);
-            let holder = Holder { address, consumer: None };
+            let holder = Holder {
+                address,
+                consumer: None,
+            };
             let token = (!no_ack).then(|| self.unacked.insert(Held { entry, holder }));
-            reply(Got { token, redelivered: entry.redelivered, message_count: self.ready.len(), message });
+            reply(Got {
+                token,
+                redelivered: entry.redelivered,
+                message_count: self.ready.len(),
+                message,
+            });
             self.after_delivery(logs, entry, no_ack);
             return Get::Done;
         }
@@ -289,13 +310,16 @@ impl Queue {
         settlement: Settlement,
     ) {
         for &token in tokens {
-            let Some(held) = self.unacked.take(token, address) else { continue };
+            let Some(held) = self.unacked.take(token, address) else {
+                continue;
+            };
             if let Some((slot, id)) = held.holder.consumer {
                 self.consumers.settled(slot, address, id);
             }
             match settlement {
                 Settlement::Ack | Settlement::Reject => {
-                    logs.of(held.entry.log).ack(self.at.queue, held.entry.seq, held.entry.position);
+                    logs.of(held.entry.log)
+                        .ack(self.at.queue, held.entry.seq, held.entry.position);
                 }
                 Settlement::Requeue => self.requeue(held.entry),
             }
@@ -337,7 +361,8 @@ impl Queue {
         let queue = self.at.queue;
         let mut entries = Vec::new();
         let mut runs = Vec::new();
-        self.ready.take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
+        self.ready
+            .take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
         for entry in entries {
             logs.of(entry.log).ack(queue, entry.seq, entry.position);
         }
@@ -381,7 +406,10 @@ impl Queue {
                 Head::Entry(entry) => return Ok(Some(entry)),
                 Head::Run(kind, run) => {
                     let mut found = Vec::new();
-                    match logs.of(kind).load(self.at.queue, &run, run.first, LOAD_ENTRIES, &mut found) {
+                    match logs
+                        .of(kind)
+                        .load(self.at.queue, &run, run.first, LOAD_ENTRIES, &mut found)
+                    {
                         Load::NeedsPageIn => return Err(kind),
                         Load::Loaded => self.take_loaded(kind, &run, &found),
                     }
@@ -417,10 +445,16 @@ impl Queue {
         let (slot, consumer) = self.consumers.next().expect("the caller saw an active consumer");
         let no_ack = consumer.no_ack;
         let token = (!no_ack).then(|| {
-            let holder = Holder { address: consumer.address, consumer: Some((slot, consumer.id)) };
+            let holder = Holder {
+                address: consumer.address,
+                consumer: Some((slot, consumer.id)),
+            };
             self.unacked.insert(Held { entry, holder })
         });
-        out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered, message));
+        out.deliver(
+            consumer.address.shard,
+            delivery_to(consumer, self.at, token, entry.redelivered, message),
+        );
         self.consumers.took(message.window_bytes());
         no_ack
     }
@@ -438,7 +472,10 @@ impl Queue {
     }
 
     fn requeue(&mut self, entry: Entry) {
-        self.ready.insert(Entry { redelivered: true, ..entry });
+        self.ready.insert(Entry {
+            redelivered: true,
+            ..entry
+        });
     }
 }
 
