@@ -120,6 +120,10 @@ impl Outputs {
     /// so far, and gives their window back to the consumers.
     pub fn written(&mut self, key: ConnectionKey, buffer: Vec<u8>, shard: &mut Shard) {
         self.recycle(buffer);
+        let counted = std::mem::take(&mut self.counted);
+        let stats = shard.stats_mut();
+        stats.messages_confirmed += counted.messages_confirmed;
+        stats.queues_declared += counted.queues_declared;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
