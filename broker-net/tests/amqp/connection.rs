@@ -404,7 +404,7 @@ fn update_secret_is_answered() {
 #[test]
 fn open_in_the_middle_of_a_connection_is_refused() {
     scenario(async |broker| {
-        check_abuse(broker, 503, |raw| {
+        check_abuse(broker, 504, |raw| {
             raw.send(
                 0,
                 &connection(Connection::Open(Open {
@@ -483,6 +483,15 @@ fn stopping_broker_closes_connections_with_320() {
             closed.text,
             "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
         );
-        assert!(broker.stop().success());
+        assert!(broker.ended().await.success());
+    });
+}
+
+#[test]
+fn client_that_does_not_answer_holds_up_a_stop_only_so_long() {
+    own_process(&[], async |broker| {
+        let _silent = Raw::open(broker);
+        let _not_even_greeting = Raw::connect(broker);
+        assert!(broker.stop().await.success());
     });
 }

@@ -216,7 +216,7 @@ fn messages_that_had_been_delivered_are_redelivered() {
             get(&session, "q").await.expect("a message");
         }
         publish_confirmed(&session, "q", 10..11).await;
-        assert!(broker.stop().success());
+        assert!(broker.stop().await.success());
         broker.restart();
         let session = broker.open().await;
         let expect: Vec<_> = (0..11).map(|number| (number, number < 4)).collect();
@@ -420,7 +420,7 @@ fn many_crashes_in_a_row_lose_nothing() {
                 .unwrap();
             publish_confirmed(&session, "unroutable", 0..1).await;
             assert_eq!(message_count(&session, "rounds").await, (round + 1) * 50);
-            assert!(broker.stop().success());
+            assert!(broker.stop().await.success());
             broker.restart();
         }
         let session = broker.open().await;
@@ -442,7 +442,7 @@ fn clean_stop_keeps_everything_durable() {
         }
         // Not confirmed, but accepted.
         assert_eq!(message_count(&session, "q").await, 100);
-        assert!(broker.stop().success());
+        assert!(broker.stop().await.success());
         broker.restart();
         let session = broker.open().await;
         assert_eq!(drain(&session, "q").await, fresh(0..100));

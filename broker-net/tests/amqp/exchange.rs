@@ -420,7 +420,7 @@ fn delete_is_refused_for_exchanges_in_use_and_for_predeclared_ones() {
             refused("", ExchangeDeleteOptions::default()).await,
             (403, default.into())
         );
-        let reserved = "ACCESS_REFUSED - exchange name 'amq.direct' contains reserved prefix 'amq.*'";
+        let reserved = "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed";
         assert_eq!(
             refused("amq.direct", ExchangeDeleteOptions::default()).await,
             (403, reserved.into())

@@ -1,12 +1,12 @@
 //! Class queue: declare, bind, purge, delete, and the life of exclusive and auto-delete queues.
 
 use amq_protocol::protocol::queue::{AMQPMethod as Queue, Bind, Declare, Delete};
-use lapin::Channel;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
 
 use crate::harness::{
     Raw, Session, body, declare, error_of, get, message_count, publish, queue, scenario, table,
@@ -51,12 +51,13 @@ fn locked(name: &str) -> (u16, String) {
     (405, text)
 }
 
-async fn consume(session: &Session, name: &str, tag: &str) {
+/// Dropping the consumer cancels it.
+async fn consume(session: &Session, name: &str, tag: &str) -> Consumer {
     let options = BasicConsumeOptions::default();
     session
         .basic_consume(name.into(), tag.into(), options, FieldTable::default())
         .await
-        .unwrap();
+        .unwrap()
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn declare_tells_name_and_counts() {
         let queue = declare(&session, "q").await;
         assert_eq!((queue.message_count(), queue.consumer_count()), (2, 0));
         let other = broker.open().await;
-        consume(&other, "q", "").await;
+        let _consumer = consume(&other, "q", "").await;
         let queue = passive(&session, "q").await.unwrap();
         assert_eq!(queue.consumer_count(), 1);
     });
@@ -254,8 +255,8 @@ fn auto_delete_queue_goes_with_its_last_consumer() {
         publish(&session, "", "auto", "1").await;
         // get is no consumer.
         get(&session, "auto").await.expect("a message");
-        consume(&session, "auto", "first").await;
-        consume(&session, "auto", "second").await;
+        let _first = consume(&session, "auto", "first").await;
+        let _second = consume(&session, "auto", "second").await;
         session
             .basic_cancel("first".into(), BasicCancelOptions::default())
             .await
@@ -355,7 +356,7 @@ fn delete_respects_if_unused_and_if_empty() {
         };
         let text = "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty";
         assert_eq!(refused(if_empty).await, (406, text.into()));
-        consume(&session, "q", "").await;
+        let _consumer = consume(&session, "q", "").await;
         let if_unused = QueueDeleteOptions {
             if_unused: true,
             ..QueueDeleteOptions::default()

@@ -59,6 +59,7 @@ fn global_prefetch_limits_the_channel() {
             let delivery = futures_lite::future::or(next(&mut first), next(&mut second)).await;
             tags.push(delivery.delivery_tag);
         }
+        tags.sort_unstable();
         assert_eq!(tags, [1, 2, 3]);
         session
             .basic_ack(3, BasicAckOptions { multiple: true })
@@ -68,6 +69,7 @@ fn global_prefetch_limits_the_channel() {
             let delivery = futures_lite::future::or(next(&mut first), next(&mut second)).await;
             tags.push(delivery.delivery_tag);
         }
+        tags.sort_unstable();
         assert_eq!(tags, [1, 2, 3, 4, 5, 6]);
     });
 }
@@ -208,7 +210,7 @@ fn exclusive_consumer_is_alone() {
             ..BasicConsumeOptions::default()
         };
         let arguments = FieldTable::default();
-        session
+        let _alone = session
             .basic_consume("alone".into(), "".into(), exclusive, arguments.clone())
             .await
             .unwrap();
@@ -223,7 +225,7 @@ fn exclusive_consumer_is_alone() {
         );
         assert_eq!(error_of(refused), expect);
         declare(&session, "not alone").await;
-        consume(&session, "not alone", "").await;
+        let _shared = consume(&session, "not alone", "").await;
         let refused = session
             .basic_consume("not alone".into(), "".into(), exclusive, arguments)
             .await;

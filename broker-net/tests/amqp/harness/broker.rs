@@ -10,6 +10,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 /// A broker on loopback with a data directory of its own. Dropping it kills the process.
 pub(crate) struct Broker {
@@ -20,6 +21,8 @@ pub(crate) struct Broker {
 
 struct Process {
     child: Child,
+    /// Completes when the process has closed its standard error, which is when it ends.
+    ended: oneshot::Receiver<()>,
     flags: Vec<String>,
     data_dir: TempDir,
     /// What the process wrote to standard error; shown when a test fails.
@@ -49,10 +52,11 @@ impl Broker {
         let data_dir = TempDir::new().unwrap();
         let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
         let log = Arc::default();
-        let (child, address) = start_process(&data_dir, &flags, &log);
+        let (child, ended, address) = start_process(&data_dir, &flags, &log);
         Self {
             process: Some(Process {
                 child,
+                ended,
                 flags,
                 data_dir,
                 log,
@@ -72,10 +76,18 @@ impl Broker {
         child.wait().unwrap();
     }
 
-    /// Asks the process to stop and waits until it has.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
+    /// Asks the process to stop and waits until it has; clients on this thread go on meanwhile.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.terminate();
-        self.process().child.wait().unwrap()
+        self.ended().await
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let process = self.process();
+        // The sender is dropped, not used.
+        let _ = (&mut process.ended).await;
+        process.child.wait().unwrap()
     }
 
     /// Asks the process to stop.
@@ -86,8 +98,9 @@ impl Broker {
     /// Starts the broker again on its data directory. It gets another port.
     pub(crate) fn restart(&mut self) {
         let process = self.process();
-        let (child, address) = start_process(&process.data_dir, &process.flags, &process.log);
+        let (child, ended, address) = start_process(&process.data_dir, &process.flags, &process.log);
         process.child = child;
+        process.ended = ended;
         self.address = address;
     }
 
@@ -119,7 +132,11 @@ impl Drop for Broker {
     }
 }
 
-fn start_process(data_dir: &TempDir, flags: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Child, SocketAddr) {
+fn start_process(
+    data_dir: &TempDir,
+    flags: &[String],
+    log: &Arc<Mutex<Vec<String>>>,
+) -> (Child, oneshot::Receiver<()>, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
         .args(["--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir.path())
@@ -130,16 +147,20 @@ fn start_process(data_dir: &TempDir, flags: &[String], log: &Arc<Mutex<Vec<Strin
         .unwrap();
     let stderr = child.stderr.take().unwrap();
     let (ready, when_ready): (_, Receiver<SocketAddr>) = channel();
+    let (end, ended) = oneshot::channel();
     thread::spawn({
         let log = Arc::clone(log);
-        move || follow_log(stderr, &ready, &log)
+        move || {
+            follow_log(stderr, &ready, &log);
+            drop((ready, end));
+        }
     });
     let Ok(address) = when_ready.recv() else {
         let _ = child.kill();
         let _ = child.wait();
         panic!("the broker does not start:\n{}", log.lock().unwrap().join("\n"));
     };
-    (child, address)
+    (child, ended, address)
 }
 
 /// Collects the log until the process ends; tells the address of the AMQP listener when the log does.
