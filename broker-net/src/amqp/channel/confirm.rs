@@ -126,7 +126,10 @@ impl Confirms {
     fn send_accepted(&mut self, send: &mut impl FnMut(Confirmation)) {
         if self.accepted > 0 {
             let count = std::mem::take(&mut self.accepted);
-            send(Confirmation::Ack { delivery_tag: self.first - 1, count });
+            send(Confirmation::Ack {
+                delivery_tag: self.first - 1,
+                count,
+            });
         }
     }
 }
@@ -150,13 +153,19 @@ mod tests {
         (0..3).for_each(|_| confirms.expect(0, false));
         assert_eq!(
             flushed(&mut confirms),
-            [Ack { delivery_tag: 3, count: 3 }]
+            [Ack {
+                delivery_tag: 3,
+                count: 3
+            }]
         );
         assert_eq!(flushed(&mut confirms), []);
         confirms.expect(0, false);
         assert_eq!(
             flushed(&mut confirms),
-            [Ack { delivery_tag: 4, count: 1 }]
+            [Ack {
+                delivery_tag: 4,
+                count: 1
+            }]
         );
     }
 
@@ -172,7 +181,10 @@ mod tests {
         assert!(confirms.is_resolved());
         assert_eq!(
             flushed(&mut confirms),
-            [Ack { delivery_tag: 2, count: 2 }]
+            [Ack {
+                delivery_tag: 2,
+                count: 2
+            }]
         );
     }
 
@@ -186,10 +198,16 @@ mod tests {
         confirms.resolve(2, 2, false);
         confirms.resolve(1, 4, true);
         let expected = [
-            Ack { delivery_tag: 1, count: 1 },
+            Ack {
+                delivery_tag: 1,
+                count: 1,
+            },
             Nack { delivery_tag: 2 },
             Nack { delivery_tag: 3 },
-            Ack { delivery_tag: 4, count: 1 },
+            Ack {
+                delivery_tag: 4,
+                count: 1,
+            },
         ];
         assert_eq!(flushed(&mut confirms), expected);
     }
@@ -201,7 +219,10 @@ mod tests {
         confirms.resolve(0, u64::MAX, false);
         assert_eq!(
             flushed(&mut confirms),
-            [Ack { delivery_tag: 1, count: 1 }]
+            [Ack {
+                delivery_tag: 1,
+                count: 1
+            }]
         );
     }
 

@@ -165,7 +165,10 @@ fn publishes_of_one_turn_are_confirmed_with_one_ack() {
         client.expect(1, "ack 6").await;
         handle.enter(|shard, _| {
             let stats = shard.stats_mut();
-            assert_eq!((stats.messages_confirmed, stats.queues_declared, stats.publishers), (6, 1, 1));
+            assert_eq!(
+                (stats.messages_confirmed, stats.queues_declared, stats.publishers),
+                (6, 1, 1)
+            );
         });
     });
 }
