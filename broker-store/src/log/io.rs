@@ -162,12 +162,15 @@ impl Log {
         if self.preparing || !self.ready.is_empty() || !self.may_retry() {
             return None;
         }
-        self.preparing = true;
         let from = if self.reclaim_in_flight {
             None
         } else {
             self.take_dead(true)
         };
+        if from.is_none() && self.may_become_dead() {
+            return None;
+        }
+        self.preparing = true;
         self.reclaim_in_flight |= from.is_some();
         let segment = self.take_segment_id();
         let path = segment_path(&self.dir, segment);
@@ -177,6 +180,13 @@ impl Log {
             from,
             length: self.options.segment_bytes,
         })
+    }
+
+    /// True early in the active segment: the one before it is probably dead soon and can be used again, which saves
+    /// zeroing a new one.
+    fn may_become_dead(&self) -> bool {
+        let quarter = self.options.segment_bytes / 4;
+        self.active.as_ref().is_some_and(|active| active.offset < quarter && active.zeroed)
     }
 
     fn poll_seal(&mut self) -> Option<Op> {
