@@ -27,11 +27,20 @@ impl Broker {
             cpus: config.cpus.clone(),
         };
         let connections = Arc::new(amqp::Config::default());
+        let (listening, listens) = flume::unbounded();
         let running = driver::start(
             &core,
             |shard| Outputs::new(random_seed(shard.0)),
-            move |handle| transport::serve(handle, amqp, Arc::clone(&connections)),
+            move |handle| transport::serve(handle, amqp, Arc::clone(&connections), listening.clone()),
         )?;
+        // Every shard says once whether it listens.
+        for result in listens.iter().take(config.shards) {
+            result.map_err(|source| StartError::Listen {
+                flag: "--amqp",
+                address: amqp,
+                source,
+            })?;
+        }
         let recovery = running.recovery();
         tracing::info!(
             queues = recovery.queues,

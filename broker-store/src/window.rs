@@ -77,6 +77,10 @@ impl Window {
         targets: u32,
     ) -> &mut Vec<u8> {
         if !self.newest_takes(segment, offset, length) {
+            // Only the newest chunk may be empty: the others are to be written.
+            if self.chunks.back().is_some_and(|chunk| chunk.bytes.is_empty()) {
+                self.remove(self.chunks.len() - 1);
+            }
             let bytes = self.buffer(length);
             self.resident += bytes.capacity();
             self.chunks.push_back(Chunk {
@@ -231,6 +235,16 @@ mod tests {
             offset,
             length,
         }
+    }
+
+    #[test]
+    fn an_empty_chunk_does_not_stay_before_a_large_record() {
+        let mut window = Window::new(8 << 20);
+        let small = put(&mut window, 0, 104);
+        window.acked(small);
+        put(&mut window, 104, 5_000_000);
+        put(&mut window, 5_000_104, 104);
+        assert!(window.oldest().is_some_and(|chunk| !chunk.bytes.is_empty()));
     }
 
     #[test]

@@ -158,6 +158,17 @@ impl Shard {
             .copied()
             .filter(|slot| !self.queues[*slot as usize].closing);
         let Some(slot) = found else {
+            if let Question::Counts {
+                declare: Some(command),
+            } = ask.question
+            {
+                // It has been deleted since it was found. Its removal is on the way to the registrar, before this.
+                let request = TopologyRequest {
+                    reply_to: Some(ask.reply_to),
+                    action: Action::Command(command),
+                };
+                return self.request(sessions, request);
+            }
             let error = Resource::queue(&ask.vhost, &ask.name).not_found();
             return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
         };
@@ -167,7 +178,7 @@ impl Shard {
             channel: ask.channel,
         };
         match &ask.question {
-            Question::Counts => {
+            Question::Counts { .. } => {
                 let answer = Answer::QueueDeclareOk {
                     queue: Arc::clone(&ask.name),
                     message_count: wire_count(hosted.machine.message_count()),

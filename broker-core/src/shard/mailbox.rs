@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use broker_store::QueueId;
 
-use super::registrar::{Round, TopologyRequest};
+use super::registrar::{ClientCommand, Round, TopologyRequest};
 use super::topology::Change;
 use crate::error::AmqpError;
 use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
@@ -124,7 +124,10 @@ pub(super) struct Ask {
 #[derive(Clone, Debug)]
 pub(super) enum Question {
     /// The counts for `queue.declare-ok`.
-    Counts,
+    Counts {
+        /// The declare, if it is not passive: should the queue be gone, it is to be made anew.
+        declare: Option<Box<ClientCommand>>,
+    },
     Consume {
         consumer: ConsumerId,
         consumer_tag: Arc<str>,

@@ -166,19 +166,13 @@ impl Shard {
             let error = ConnectionCode::ChannelError.error("the channel is closed");
             return self.answer_after_round(Some(reply_to), Answer::Failed(error.into()));
         }
-        let ClientCommand {
-            channel,
-            user,
-            vhost,
-            command,
-        } = command;
         let who = plan::Who {
-            user: &user,
-            vhost: &vhost,
+            user: &command.user,
+            vhost: &command.vhost,
             shard: reply_to.shard,
             connection: reply_to.connection,
         };
-        match plan::plan(&self.topology, self.placement, who, &command) {
+        match plan::plan(&self.topology, self.placement, who, &command.command) {
             Err(error) => {
                 self.registrar.failed.insert(address);
                 self.answer_after_round(Some(reply_to), Answer::Failed(error));
@@ -187,11 +181,13 @@ impl Shard {
             Ok(Plan::Counts { queue, name }) => {
                 let ask = Ask {
                     reply_to,
-                    channel,
+                    channel: command.channel,
                     queue: queue.queue,
-                    vhost,
+                    vhost: Arc::clone(&command.vhost),
                     name,
-                    question: Question::Counts,
+                    question: Question::Counts {
+                        declare: Some(Box::new(command)),
+                    },
                 };
                 self.ask(sessions, queue.shard, ask);
             }

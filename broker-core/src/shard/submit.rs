@@ -59,7 +59,7 @@ impl Shard {
                 Ok(Plan::Done(answer)) => self.answer(sessions, reply_to, answer),
                 Ok(Plan::Change { .. }) => self.to_registrar(sessions, caller, reply_to, command),
                 Ok(Plan::Counts { queue, name }) => {
-                    let question = question_of(&command);
+                    let question = question_of(caller, command);
                     self.put(sessions, caller, reply_to, (queue, name), question);
                 }
             },
@@ -99,12 +99,7 @@ impl Shard {
         if self.id != REGISTRAR {
             self.touch(caller.channel, REGISTRAR);
         }
-        let action = Action::Command(Box::new(ClientCommand {
-            channel: caller.channel,
-            user: Arc::clone(caller.user),
-            vhost: Arc::clone(caller.vhost),
-            command,
-        }));
+        let action = Action::Command(Box::new(client_command(caller, command)));
         self.request(
             sessions,
             TopologyRequest {
@@ -167,8 +162,17 @@ impl Shard {
     }
 }
 
+fn client_command(caller: Caller<'_>, command: Command) -> ClientCommand {
+    ClientCommand {
+        channel: caller.channel,
+        user: Arc::clone(caller.user),
+        vhost: Arc::clone(caller.vhost),
+        command,
+    }
+}
+
 /// What a command that got past [`plan::plan`] asks of its queue.
-fn question_of(command: &Command) -> Question {
+fn question_of(caller: Caller<'_>, command: Command) -> Question {
     match command {
         Command::BasicConsume {
             consumer,
@@ -178,20 +182,20 @@ fn question_of(command: &Command) -> Question {
             prefetch_count,
             ..
         } => Question::Consume {
-            consumer: *consumer,
-            consumer_tag: consumer_tag.as_str().into(),
-            no_ack: *no_ack,
-            exclusive: *exclusive,
-            prefetch_count: *prefetch_count,
+            consumer,
+            consumer_tag: consumer_tag.into(),
+            no_ack,
+            exclusive,
+            prefetch_count,
         },
-        Command::BasicGet { no_ack, .. } => Question::Get { no_ack: *no_ack },
+        Command::BasicGet { no_ack, .. } => Question::Get { no_ack },
         Command::QueuePurge { .. } => Question::Purge,
         Command::QueueDelete {
             if_unused, if_empty, ..
-        } => Question::Delete {
-            if_unused: *if_unused,
-            if_empty: *if_empty,
+        } => Question::Delete { if_unused, if_empty },
+        Command::QueueDeclare { passive: false, .. } => Question::Counts {
+            declare: Some(Box::new(client_command(caller, command))),
         },
-        _ => Question::Counts,
+        _ => Question::Counts { declare: None },
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::Task;
 use glommio::net::{TcpListener, TcpStream};
 
 use super::Transport;
@@ -14,28 +13,23 @@ use super::link::Link;
 /// How long a listener pauses when a connection cannot be accepted (no file descriptors are left), in milliseconds.
 const PAUSE_MS: u64 = 100;
 
-/// Binds the shard's listener and starts the task that accepts. There is one such task: an accept that is
-/// given up would lose a connection.
-pub(super) fn listen(transport: Rc<Transport>, address: SocketAddr) -> Task<()> {
-    let listener = TcpListener::bind(address);
-    glommio::spawn_local(async move {
-        let listener = match listener {
-            Ok(listener) => listener,
+/// Binds the shard's listener.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).map_err(io::Error::from)
+}
+
+/// Accepts connections until it is cancelled. There is one such task: an accept that is given up would lose a
+/// connection.
+pub(super) async fn accept(transport: Rc<Transport>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => admit(&transport, stream),
             Err(error) => {
-                tracing::error!(%address, %error, "a shard cannot listen");
-                return;
-            }
-        };
-        loop {
-            match listener.accept().await {
-                Ok(stream) => admit(&transport, stream),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    glommio::timer::sleep(Duration::from_millis(PAUSE_MS)).await;
-                }
+                tracing::warn!(%error, "a connection could not be accepted");
+                glommio::timer::sleep(Duration::from_millis(PAUSE_MS)).await;
             }
         }
-    })
+    }
 }
 
 fn admit(transport: &Rc<Transport>, stream: TcpStream) {

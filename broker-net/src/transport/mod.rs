@@ -9,6 +9,7 @@ mod link;
 mod listener;
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,19 +39,33 @@ struct Transport {
     links: RefCell<FxHashMap<ConnectionKey, Rc<Link>>>,
 }
 
-/// Listens on `address`, together with the other shards, until the broker stops and the connections are closed.
-pub(crate) async fn serve(handle: ShardHandle<Outputs>, address: SocketAddr, config: Arc<Config>) {
+/// Listens on `address`, together with the other shards, until the broker stops and the connections are closed. Says on
+/// `listening` whether that works.
+pub(crate) async fn serve(
+    handle: ShardHandle<Outputs>,
+    address: SocketAddr,
+    config: Arc<Config>,
+    listening: flume::Sender<io::Result<()>>,
+) {
     let transport = Rc::new(Transport {
         handle: handle.clone(),
         config,
         receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
         links: RefCell::default(),
     });
-    let listening = listener::listen(Rc::clone(&transport), address);
+    let listener = match listener::bind(address) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let _ = listening.send(Err(error));
+            return;
+        }
+    };
+    let _ = listening.send(Ok(()));
+    let accepting = glommio::spawn_local(listener::accept(Rc::clone(&transport), listener));
     let flushing = glommio::spawn_local(flush(Rc::clone(&transport)));
     let deadlines = glommio::spawn_local(watch_deadlines(Rc::clone(&transport)));
     handle.stopping().await;
-    listening.cancel().await;
+    accepting.cancel().await;
     transport.close_all().await;
     flushing.cancel().await;
     deadlines.cancel().await;

@@ -186,7 +186,9 @@ impl Log {
     /// zeroing a new one.
     fn may_become_dead(&self) -> bool {
         let quarter = self.options.segment_bytes / 4;
-        self.active.as_ref().is_some_and(|active| active.offset < quarter && active.zeroed)
+        self.active
+            .as_ref()
+            .is_some_and(|active| active.offset < quarter && active.zeroed)
     }
 
     fn poll_seal(&mut self) -> Option<Op> {

@@ -108,7 +108,7 @@ impl FromStr for ExchangeType {
             "fanout" => Ok(Self::Fanout),
             "topic" => Ok(Self::Topic),
             "headers" => Ok(Self::Headers),
-            _ => Err(ChannelCode::PreconditionFailed.error(format!("invalid exchange type '{name}'"))),
+            _ => Err(ChannelCode::PreconditionFailed.error(format!("unknown exchange type '{name}'"))),
         }
     }
 }
@@ -316,7 +316,7 @@ mod tests {
         let error = "x-nothing".parse::<ExchangeType>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "PRECONDITION_FAILED - invalid exchange type 'x-nothing'"
+            "PRECONDITION_FAILED - unknown exchange type 'x-nothing'"
         );
     }
 
