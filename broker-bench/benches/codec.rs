@@ -54,16 +54,14 @@ fn read_publishes(mut bytes: &[u8]) -> usize {
     body_bytes
 }
 
-fn next_publish(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], usize)> {
+/// The payloads of method, content header and body, and the bytes they took.
+type PublishFrames<'a> = (&'a [u8], &'a [u8], &'a [u8], usize);
+
+fn next_publish(bytes: &[u8]) -> Option<PublishFrames<'_>> {
     let (method, first) = next_frame(bytes, FRAME_MAX).ok()??;
     let (header, second) = next_frame(&bytes[first..], FRAME_MAX).ok()??;
     let (body, third) = next_frame(&bytes[first + second..], FRAME_MAX).ok()??;
-    Some((
-        method.payload,
-        header.payload,
-        body.payload,
-        first + second + third,
-    ))
+    Some((method.payload, header.payload, body.payload, first + second + third))
 }
 
 fn parse_publish(criterion: &mut Criterion) {
@@ -85,12 +83,7 @@ fn write_delivers(criterion: &mut Criterion) {
     let prefix = DeliverPrefix::new(ChannelId(1), "amq.ctag-0123456789abcdefghijkl");
     for body_bytes in [16, 1024] {
         let body = vec![b'x'; body_bytes];
-        let message = Message {
-            exchange: "",
-            routing_key: "orders.eu",
-            properties: &[0x10, 0, 2],
-            body: &body,
-        };
+        let message = Message { exchange: "", routing_key: "orders.eu", properties: &[0x10, 0, 2], body: &body };
         let mut out = Vec::new();
         group.bench_function(BenchmarkId::from_parameter(body_bytes), |bencher| {
             bencher.iter(|| {

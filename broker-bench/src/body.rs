@@ -42,11 +42,7 @@ impl Stamp {
     /// Reads and checks a whole body; nothing if it is too short or its checksum is wrong.
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let (stamp, padding) = body.split_first_chunk::<STAMP_BYTES>()?;
-        let padding_crc = if padding.is_empty() {
-            0
-        } else {
-            crc32fast::hash(padding)
-        };
+        let padding_crc = if padding.is_empty() { 0 } else { crc32fast::hash(padding) };
         let crc = u32::from_be_bytes([stamp[0], stamp[1], stamp[2], stamp[3]]);
         (continue_crc(padding_crc, &stamp[4..]) == crc).then(|| Self {
             producer: u16::from_be_bytes([stamp[4], stamp[5]]),
@@ -64,10 +60,7 @@ impl Stamp {
 
 /// The bytes after the stamp in a body of `size` bytes. Not constant, so that a byte moved within it is noticed.
 pub(crate) fn padding(size: usize) -> Vec<u8> {
-    (b'a'..=b'z')
-        .cycle()
-        .take(size.saturating_sub(STAMP_BYTES))
-        .collect()
+    (b'a'..=b'z').cycle().take(size.saturating_sub(STAMP_BYTES)).collect()
 }
 
 fn continue_crc(crc: u32, bytes: &[u8]) -> u32 {
@@ -93,11 +86,7 @@ mod tests {
 
     #[test]
     fn decode_returns_what_was_encoded_at_every_size() {
-        let stamp = Stamp {
-            producer: 65_535,
-            sequence: FORTY_BITS,
-            intended_us: 123_456_789_012,
-        };
+        let stamp = Stamp { producer: 65_535, sequence: FORTY_BITS, intended_us: 123_456_789_012 };
         for size in [16, 17, 42, 1024, 100_000] {
             let body = body(stamp, size);
             assert_eq!(body.len(), size);
@@ -107,11 +96,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        let stamp = Stamp {
-            producer: 3,
-            sequence: 77,
-            intended_us: 5,
-        };
+        let stamp = Stamp { producer: 3, sequence: 77, intended_us: 5 };
         let whole = body(stamp, 40);
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
@@ -127,11 +112,7 @@ mod tests {
 
     #[test]
     fn age_survives_the_wrap_of_the_clock() {
-        let stamp = Stamp {
-            producer: 0,
-            sequence: 0,
-            intended_us: FORTY_BITS - 4,
-        };
+        let stamp = Stamp { producer: 0, sequence: 0, intended_us: FORTY_BITS - 4 };
         assert_eq!(stamp.age_us((1 << 40) + 5), 10);
         assert_eq!(stamp.age_us(FORTY_BITS - 10), 0);
     }

@@ -41,11 +41,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        let mut client = Self {
-            stream,
-            input: Vec::new(),
-            frame_max: FRAME_MAX,
-        };
+        let mut client = Self { stream, input: Vec::new(), frame_max: FRAME_MAX };
         client.handshake(uri, name)?;
         client.call(AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})))?;
         Ok(client)
@@ -63,25 +59,17 @@ impl Client {
             response: LongString::from(format!("\0{}\0{}", user.username, user.password)),
             locale: "en_US".into(),
         };
-        let tune = self.call_on(
-            0,
-            AMQPClass::Connection(connection::AMQPMethod::StartOk(start_ok)),
-        )?;
+        let tune = self.call_on(0, AMQPClass::Connection(connection::AMQPMethod::StartOk(start_ok)))?;
         let AMQPClass::Connection(connection::AMQPMethod::Tune(tune)) = tune else {
             bail!("the broker does not answer connection.start-ok with connection.tune");
         };
         if tune.frame_max != 0 {
             self.frame_max = tune.frame_max.min(FRAME_MAX);
         }
-        let tune_ok = connection::TuneOk {
-            channel_max: tune.channel_max,
-            frame_max: self.frame_max,
-            heartbeat: 0,
-        };
+        let tune_ok =
+            connection::TuneOk { channel_max: tune.channel_max, frame_max: self.frame_max, heartbeat: 0 };
         self.send(0, AMQPClass::Connection(connection::AMQPMethod::TuneOk(tune_ok)))?;
-        let open = connection::Open {
-            virtual_host: short_string("the virtual host", &uri.vhost)?,
-        };
+        let open = connection::Open { virtual_host: short_string("the virtual host", &uri.vhost)? };
         self.call_on(0, AMQPClass::Connection(connection::AMQPMethod::Open(open)))?;
         Ok(())
     }
@@ -114,12 +102,8 @@ impl Client {
             let length = self.input.len();
             self.input.resize(length + READ_BYTES, 0);
             let read = self.stream.read(&mut self.input[length..]);
-            self.input
-                .truncate(length + read.as_ref().map_or(0, |read| *read));
-            ensure!(
-                read.context("no answer from the broker")? > 0,
-                "the broker closed the connection"
-            );
+            self.input.truncate(length + read.as_ref().map_or(0, |read| *read));
+            ensure!(read.context("no answer from the broker")? > 0, "the broker closed the connection");
         }
     }
 
@@ -147,10 +131,7 @@ impl Client {
         }
         if load.purge && !load.predeclared && load.producers > 0 {
             for queue in &load.queues {
-                let purge = queue::Purge {
-                    queue: short_string("a queue's name", queue)?,
-                    nowait: false,
-                };
+                let purge = queue::Purge { queue: short_string("a queue's name", queue)?, nowait: false };
                 self.call(AMQPClass::Queue(queue::AMQPMethod::Purge(purge)))?;
             }
         }
@@ -219,11 +200,7 @@ impl Client {
         }
         if let Some(exchange) = &load.exchange {
             let exchange = short_string("the exchange's name", exchange)?;
-            let delete = exchange::Delete {
-                exchange,
-                if_unused: false,
-                nowait: false,
-            };
+            let delete = exchange::Delete { exchange, if_unused: false, nowait: false };
             self.call(AMQPClass::Exchange(exchange::AMQPMethod::Delete(delete)))?;
         }
         Ok(())
@@ -231,18 +208,13 @@ impl Client {
 
     /// confirm.select.
     pub(crate) fn select_confirms(&mut self) -> Result<()> {
-        self.call(AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select {
-            nowait: false,
-        })))?;
+        self.call(AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false })))?;
         Ok(())
     }
 
     /// basic.qos.
     pub(crate) fn set_prefetch(&mut self, prefetch_count: u16, global: bool) -> Result<()> {
-        self.call(AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos {
-            prefetch_count,
-            global,
-        })))?;
+        self.call(AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos { prefetch_count, global })))?;
         Ok(())
     }
 
@@ -266,30 +238,16 @@ impl Client {
 
 /// connection.close as bytes.
 pub(crate) fn close_frame() -> Result<Vec<u8>> {
-    let close = connection::Close {
-        reply_code: 200,
-        reply_text: "Goodbye".into(),
-        class_id: 0,
-        method_id: 0,
-    };
+    let close = connection::Close { reply_code: 200, reply_text: "Goodbye".into(), class_id: 0, method_id: 0 };
     let mut bytes = Vec::new();
-    write_method(
-        &mut bytes,
-        0,
-        AMQPClass::Connection(connection::AMQPMethod::Close(close)),
-    )?;
+    write_method(&mut bytes, 0, AMQPClass::Connection(connection::AMQPMethod::Close(close)))?;
     Ok(bytes)
 }
 
 fn client_properties(name: &str) -> FieldTable {
     let text = |value: &str| AMQPValue::LongString(LongString::from(value));
     let mut capabilities = FieldTable::default();
-    for capability in [
-        "publisher_confirms",
-        "basic.nack",
-        "connection.blocked",
-        "consumer_cancel_notify",
-    ] {
+    for capability in ["publisher_confirms", "basic.nack", "connection.blocked", "consumer_cancel_notify"] {
         capabilities.insert(capability.into(), AMQPValue::Boolean(true));
     }
     let mut properties = FieldTable::default();
@@ -302,16 +260,12 @@ fn client_properties(name: &str) -> FieldTable {
 
 fn not_closed(method: AMQPClass) -> Result<AMQPClass> {
     match method {
-        AMQPClass::Connection(connection::AMQPMethod::Close(close)) => Err(anyhow!(
-            "the broker closed the connection: {} {}",
-            close.reply_code,
-            close.reply_text
-        )),
-        AMQPClass::Channel(channel::AMQPMethod::Close(close)) => Err(anyhow!(
-            "the broker closed the channel: {} {}",
-            close.reply_code,
-            close.reply_text
-        )),
+        AMQPClass::Connection(connection::AMQPMethod::Close(close)) => {
+            Err(anyhow!("the broker closed the connection: {} {}", close.reply_code, close.reply_text))
+        }
+        AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
+            Err(anyhow!("the broker closed the channel: {} {}", close.reply_code, close.reply_text))
+        }
         method => Ok(method),
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     score::Score,
     verify::Order,
     wire::{
-        BASIC_CANCEL, BASIC_CONSUME_OK, BASIC_DELIVER, CHANNEL, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED,
-        Frame, read_deliver, short_string, write_ack, write_method,
+        BASIC_CANCEL, BASIC_CONSUME_OK, BASIC_DELIVER, CHANNEL, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED, Frame,
+        read_deliver, short_string, write_ack, write_method,
     },
 };
 
@@ -74,27 +74,14 @@ impl Consumer {
                 nowait: false,
                 arguments: FieldTable::default(),
             };
-            write_method(
-                &mut start,
-                CHANNEL,
-                AMQPClass::Basic(basic::AMQPMethod::Consume(consume)),
-            )?;
+            write_method(&mut start, CHANNEL, AMQPClass::Basic(basic::AMQPMethod::Consume(consume)))?;
         }
-        let subscriptions = queues
-            .into_iter()
-            .map(|queue| Subscription {
-                queue,
-                order: Order::default(),
-            })
-            .collect();
+        let subscriptions =
+            queues.into_iter().map(|queue| Subscription { queue, order: Order::default() }).collect();
         let consumer = Self {
             subscriptions,
             ready: 0,
-            ack: (!load.auto_ack).then_some(Acks {
-                every: load.ack_every,
-                pending: 0,
-                last_tag: 0,
-            }),
+            ack: (!load.auto_ack).then_some(Acks { every: load.ack_every, pending: 0, last_tag: 0 }),
             left: load.consume_count.unwrap_or(u64::MAX),
             content: Content::Method,
             body: Vec::new(),
@@ -130,10 +117,7 @@ impl Consumer {
             (Content::Method, Frame::Method(BASIC_DELIVER, arguments)) => {
                 let deliver = read_deliver(arguments)?;
                 let subscription = read_tag(deliver.consumer_tag, self.subscriptions.len())?;
-                self.content = Content::Header(Delivery {
-                    subscription,
-                    redelivered: deliver.redelivered,
-                });
+                self.content = Content::Header(Delivery { subscription, redelivered: deliver.redelivered });
                 if let Some(acks) = &mut self.ack {
                     acks.last_tag = deliver.delivery_tag;
                 }
@@ -172,10 +156,7 @@ impl Consumer {
             return Ok(());
         }
         self.body.extend_from_slice(part);
-        ensure!(
-            self.body.len() <= size,
-            "a body longer than its content header says"
-        );
+        ensure!(self.body.len() <= size, "a body longer than its content header says");
         if self.body.len() == size {
             let mut body = std::mem::take(&mut self.body);
             self.receive(delivery, &body, now_us, output, score);
@@ -185,26 +166,15 @@ impl Consumer {
         Ok(())
     }
 
-    fn receive(
-        &mut self,
-        delivery: Delivery,
-        body: &[u8],
-        now_us: u64,
-        output: &mut Vec<u8>,
-        score: &mut Score,
-    ) {
+    fn receive(&mut self, delivery: Delivery, body: &[u8], now_us: u64, output: &mut Vec<u8>, score: &mut Score) {
         self.content = Content::Method;
         if self.left == 0 {
             return;
         }
         self.left -= 1;
         let subscription = &mut self.subscriptions[delivery.subscription];
-        let stamp = score.verifier.arrived(
-            subscription.queue,
-            body,
-            delivery.redelivered,
-            &mut subscription.order,
-        );
+        let stamp =
+            score.verifier.arrived(subscription.queue, body, delivery.redelivered, &mut subscription.order);
         score.delivered(stamp.map(|stamp| stamp.age_us(now_us)));
         score.first_delivered_us.get_or_insert(now_us);
         score.last_delivered_us = now_us;
@@ -231,12 +201,8 @@ fn read_tag(tag: &[u8], subscriptions: usize) -> Result<usize> {
     let digit = |byte: &u8| byte.is_ascii_digit().then(|| usize::from(byte - b'0'));
     let mut bytes = tag.iter();
     let first = bytes.next().and_then(digit);
-    let index = bytes.fold(first, |index, byte| {
-        index?.checked_mul(10)?.checked_add(digit(byte)?)
-    });
-    index
-        .filter(|index| *index < subscriptions)
-        .context("a delivery for a consumer tag that is not ours")
+    let index = bytes.fold(first, |index, byte| index?.checked_mul(10)?.checked_add(digit(byte)?));
+    index.filter(|index| *index < subscriptions).context("a delivery for a consumer tag that is not ours")
 }
 
 #[cfg(test)]

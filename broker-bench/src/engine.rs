@@ -78,12 +78,7 @@ impl<'a> Engine<'a> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for (index, link) in links.iter().enumerate() {
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-            epoll::add(
-                &epoll,
-                link.stream(),
-                EventData::new_u64(u64::try_from(index)?),
-                flags,
-            )?;
+            epoll::add(&epoll, link.stream(), EventData::new_u64(u64::try_from(index)?), flags)?;
         }
         let now_us = now_us();
         Ok(Self {
@@ -93,9 +88,7 @@ impl<'a> Engine<'a> {
             is_active: vec![true; links.len()],
             links,
             buffer: vec![0; READ_BUFFER_BYTES],
-            phase: Phase::Starting {
-                until_us: now_us + START_TIMEOUT_US,
-            },
+            phase: Phase::Starting { until_us: now_us + START_TIMEOUT_US },
             score,
             broker: None,
             generator: Watch::start(std::process::id())?,
@@ -125,10 +118,8 @@ impl<'a> Engine<'a> {
 
     fn wait(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let timeout = self.timeout();
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs())?,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
+        let timeout =
+            Timespec { tv_sec: i64::try_from(timeout.as_secs())?, tv_nsec: i64::from(timeout.subsec_nanos()) };
         events.clear();
         match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -138,10 +129,8 @@ impl<'a> Engine<'a> {
             let flags = event.flags;
             let ended = EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR;
             let index = usize::try_from(event.data.u64())?;
-            self.links[index].wake(
-                flags.intersects(EventFlags::IN | ended),
-                flags.intersects(EventFlags::OUT | ended),
-            );
+            self.links[index]
+                .wake(flags.intersects(EventFlags::IN | ended), flags.intersects(EventFlags::OUT | ended));
             self.activate(index);
         }
         Ok(())
@@ -153,16 +142,10 @@ impl<'a> Engine<'a> {
             return Duration::ZERO;
         }
         let now_us = now_us();
-        let tick_us = (self.interval_began_us + INTERVAL_US)
-            .saturating_sub(now_us)
-            .max(1000);
-        let due_us = self
-            .producers_due_us()
-            .map_or(u64::MAX, |due_us| due_us.saturating_sub(now_us));
+        let tick_us = (self.interval_began_us + INTERVAL_US).saturating_sub(now_us).max(1000);
+        let due_us = self.producers_due_us().map_or(u64::MAX, |due_us| due_us.saturating_sub(now_us));
         let until_us = match self.phase {
-            Phase::Running {
-                until_us: Some(until_us),
-            } => until_us.saturating_sub(now_us).max(1000),
+            Phase::Running { until_us: Some(until_us) } => until_us.saturating_sub(now_us).max(1000),
             _ => u64::MAX,
         };
         Duration::from_millis(tick_us.min(due_us).min(until_us) / 1000)
@@ -215,8 +198,7 @@ impl<'a> Engine<'a> {
     fn advance(&mut self, now_us: u64) -> Result<()> {
         match self.phase {
             Phase::Starting { until_us } => {
-                let ready =
-                    |link: &Link| !matches!(&link.role, Role::Consumer(consumer) if !consumer.is_ready());
+                let ready = |link: &Link| !matches!(&link.role, Role::Consumer(consumer) if !consumer.is_ready());
                 if self.links.iter().all(ready) {
                     self.begin(now_us)?;
                 } else if now_us > until_us {
@@ -228,20 +210,12 @@ impl<'a> Engine<'a> {
                     self.stop(now_us);
                 }
             }
-            Phase::Draining {
-                until_us,
-                progress,
-                idle_since_us,
-            } => {
+            Phase::Draining { until_us, progress, idle_since_us } => {
                 let counts = self.score.counts;
                 if self.is_drained() || now_us > until_us.min(idle_since_us + IDLE_LIMIT_US) {
                     self.phase = Phase::Over;
                 } else if counts != progress {
-                    self.phase = Phase::Draining {
-                        until_us,
-                        progress: counts,
-                        idle_since_us: now_us,
-                    };
+                    self.phase = Phase::Draining { until_us, progress: counts, idle_since_us: now_us };
                 }
             }
             Phase::Over => {}
@@ -253,14 +227,9 @@ impl<'a> Engine<'a> {
         self.broker = self.load.pid.map(Watch::start).transpose()?;
         self.generator = Watch::start(std::process::id())?;
         (self.started_us, self.interval_began_us) = (now_us, now_us);
-        let micros =
-            |seconds| u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap_or(u64::MAX);
-        self.phase = Phase::Running {
-            until_us: self
-                .load
-                .seconds
-                .map(|seconds| now_us.saturating_add(micros(seconds))),
-        };
+        let micros = |seconds| u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap_or(u64::MAX);
+        self.phase =
+            Phase::Running { until_us: self.load.seconds.map(|seconds| now_us.saturating_add(micros(seconds))) };
         for index in 0..self.links.len() {
             if let Role::Producer(producer) = &mut self.links[index].role {
                 producer.begin(now_us);
@@ -280,19 +249,13 @@ impl<'a> Engine<'a> {
             u64::try_from(Duration::from_secs_f64(self.load.drain_seconds).as_micros()).unwrap_or(u64::MAX);
         let progress = self.score.counts;
         let until_us = now_us.saturating_add(drain_us);
-        self.phase = Phase::Draining {
-            until_us,
-            progress,
-            idle_since_us: now_us,
-        };
+        self.phase = Phase::Draining { until_us, progress, idle_since_us: now_us };
     }
 
     /// Whether all counts that the workload sets are reached.
     fn is_complete(&self) -> bool {
-        let counts = [
-            (self.load.publish_count, self.load.producers),
-            (self.load.consume_count, self.load.consumers),
-        ];
+        let counts =
+            [(self.load.publish_count, self.load.producers), (self.load.consume_count, self.load.consumers)];
         if counts.iter().all(|(count, links)| count.is_none() || *links == 0) {
             return false;
         }
@@ -314,10 +277,7 @@ impl<'a> Engine<'a> {
     /// Messages that are missing, less those that the broker said it would not deliver.
     pub(crate) fn unaccounted(&self) -> u64 {
         let counts = self.score.counts;
-        self.score
-            .verifier
-            .missing()
-            .saturating_sub(counts.nacked + counts.returned)
+        self.score.verifier.missing().saturating_sub(counts.nacked + counts.returned)
     }
 
     /// Messages that are not confirmed.
@@ -363,20 +323,14 @@ impl<'a> Engine<'a> {
     /// Closes all connections, so that the broker has handled everything that was sent to it.
     fn close(&mut self) -> Result<()> {
         self.links.iter_mut().try_for_each(Link::begin_close)?;
-        self.links
-            .iter_mut()
-            .try_for_each(|link| link.end_close(&mut self.buffer))
+        self.links.iter_mut().try_for_each(|link| link.end_close(&mut self.buffer))
     }
 }
 
 /// Messages a second.
 #[expect(clippy::cast_precision_loss, reason = "a count of messages is far below 2^52")]
 pub(crate) fn per_second(messages: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 {
-        messages as f64 / seconds
-    } else {
-        0.0
-    }
+    if seconds > 0.0 { messages as f64 / seconds } else { 0.0 }
 }
 
 /// When a producer whose socket takes bytes has something to send.

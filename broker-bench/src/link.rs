@@ -50,16 +50,7 @@ impl Link {
         output: Vec<u8>,
     ) -> Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self {
-            stream,
-            frame_max,
-            partial: received,
-            output,
-            written: 0,
-            readable: true,
-            writable: true,
-            role,
-        })
+        Ok(Self { stream, frame_max, partial: received, output, written: 0, readable: true, writable: true, role })
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -87,12 +78,7 @@ impl Link {
     }
 
     /// Reads once into `buffer`, which is shared by all connections and larger than any frame, and handles every whole frame.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        now_us: impl Fn() -> u64,
-        score: &mut Score,
-    ) -> Result<()> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], now_us: impl Fn() -> u64, score: &mut Score) -> Result<()> {
         if !self.readable {
             return Ok(());
         }
@@ -177,9 +163,7 @@ impl Link {
         self.stream.set_write_timeout(Some(CLOSE_TIMEOUT))?;
         self.output.extend_from_slice(&close_frame()?);
         let (_, rest) = self.output.split_at(self.written);
-        self.stream
-            .write_all(rest)
-            .context("the connection failed while it was closed")
+        self.stream.write_all(rest).context("the connection failed while it was closed")
     }
 
     /// Waits for connection.close-ok, whatever else the broker sends before.
@@ -187,10 +171,7 @@ impl Link {
         loop {
             let held = self.partial.len();
             buffer[..held].copy_from_slice(&self.partial);
-            let read = self
-                .stream
-                .read(&mut buffer[held..])
-                .context("connection.close was not answered")?;
+            let read = self.stream.read(&mut buffer[held..]).context("connection.close was not answered")?;
             let mut rest = &buffer[..held + read];
             while let Some((frame, after)) = split_frame(rest, self.frame_max)? {
                 rest = after;
@@ -198,10 +179,7 @@ impl Link {
                     return Ok(());
                 }
             }
-            ensure!(
-                read > 0,
-                "the broker ended the connection without connection.close-ok"
-            );
+            ensure!(read > 0, "the broker ended the connection without connection.close-ok");
             self.partial.clear();
             self.partial.extend_from_slice(rest);
         }

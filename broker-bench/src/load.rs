@@ -127,19 +127,10 @@ pub(crate) struct Route {
 impl Load {
     /// Refuses workloads that cannot run, or would wait forever.
     pub fn check(&self) -> Result<()> {
-        ensure!(
-            self.producers + self.consumers > 0,
-            "no producers and no consumers"
-        );
-        ensure!(
-            self.producers + self.consumers <= CONNECTIONS_MAX,
-            "over {CONNECTIONS_MAX} connections"
-        );
+        ensure!(self.producers + self.consumers > 0, "no producers and no consumers");
+        ensure!(self.producers + self.consumers <= CONNECTIONS_MAX, "over {CONNECTIONS_MAX} connections");
         ensure!(!self.queues.is_empty(), "no queues");
-        ensure!(
-            self.confirm_window != Some(0),
-            "a confirm window of 0 lets nothing be sent"
-        );
+        ensure!(self.confirm_window != Some(0), "a confirm window of 0 lets nothing be sent");
         ensure!(self.ack_every > 0, "-A is at least 1");
         for prefetch in [self.prefetch, self.channel_prefetch].into_iter().flatten() {
             let stuck = !self.auto_ack && prefetch > 0 && u32::from(prefetch) < self.ack_every;
@@ -154,10 +145,7 @@ impl Load {
             "-k needs -e: the default exchange routes by queue name"
         );
         for seconds in [self.seconds.unwrap_or_default(), self.drain_seconds] {
-            ensure!(
-                (0.0..=SECONDS_MAX).contains(&seconds),
-                "a time is between 0 and {SECONDS_MAX} seconds"
-            );
+            ensure!((0.0..=SECONDS_MAX).contains(&seconds), "a time is between 0 and {SECONDS_MAX} seconds");
         }
         let ends = self.seconds.is_some() || self.publish_count.is_some() || self.consume_count.is_some();
         ensure!(ends, "the run has no end: give -z, -C or -D");
@@ -172,33 +160,20 @@ impl Load {
         let all = || (0..self.queues.len()).collect();
         let ignores_key = matches!(self.exchange_type.as_str(), "fanout" | "headers");
         match (&self.exchange, &self.routing_key) {
-            (Some(_), Some(key)) => vec![Route {
-                routing_key: key.clone(),
-                queues: all(),
-            }],
-            (Some(_), None) if ignores_key => vec![Route {
-                routing_key: String::new(),
-                queues: all(),
-            }],
+            (Some(_), Some(key)) => vec![Route { routing_key: key.clone(), queues: all() }],
+            (Some(_), None) if ignores_key => vec![Route { routing_key: String::new(), queues: all() }],
             _ => self
                 .queues
                 .iter()
                 .enumerate()
-                .map(|(index, queue)| Route {
-                    routing_key: queue.clone(),
-                    queues: vec![index],
-                })
+                .map(|(index, queue)| Route { routing_key: queue.clone(), queues: vec![index] })
                 .collect(),
         }
     }
 
     /// The routes of one producer: one, dealt in turn, or all of them.
     pub(crate) fn routes_of_producer(&self, producer: usize, routes: usize) -> Vec<usize> {
-        if self.spread {
-            (0..routes).collect()
-        } else {
-            vec![producer % routes]
-        }
+        if self.spread { (0..routes).collect() } else { vec![producer % routes] }
     }
 
     /// The queues of one consumer: every consumer has at least one, every queue at least one consumer.
@@ -231,12 +206,7 @@ mod tests {
 
     fn load(producers: usize, consumers: usize, queues: usize) -> Load {
         let queues = (0..queues).map(|index| format!("q{index}")).collect();
-        Load {
-            producers,
-            consumers,
-            queues,
-            ..Load::default()
-        }
+        Load { producers, consumers, queues, ..Load::default() }
     }
 
     #[test]
@@ -257,71 +227,20 @@ mod tests {
         load.exchange = Some("x".into());
         assert_eq!(load.routes().len(), 3);
         load.exchange_type = "fanout".into();
-        assert_eq!(
-            load.routes(),
-            [Route {
-                routing_key: String::new(),
-                queues: vec![0, 1, 2]
-            }]
-        );
+        assert_eq!(load.routes(), [Route { routing_key: String::new(), queues: vec![0, 1, 2] }]);
     }
 
     #[test]
     fn workloads_that_would_wait_forever_are_refused() {
         assert!(load(1, 1, 1).check().is_ok());
-        assert!(
-            Load {
-                prefetch: Some(10),
-                ack_every: 11,
-                ..load(1, 1, 1)
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Load {
-                prefetch: Some(10),
-                ack_every: 11,
-                auto_ack: true,
-                ..load(1, 1, 1)
-            }
-            .check()
-            .is_ok()
-        );
-        assert!(
-            Load {
-                confirm_window: Some(0),
-                ..load(1, 1, 1)
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Load {
-                seconds: None,
-                ..load(1, 1, 1)
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Load { prefetch: Some(10), ack_every: 11, ..load(1, 1, 1) }.check().is_err());
+        assert!(Load { prefetch: Some(10), ack_every: 11, auto_ack: true, ..load(1, 1, 1) }.check().is_ok());
+        assert!(Load { confirm_window: Some(0), ..load(1, 1, 1) }.check().is_err());
+        assert!(Load { seconds: None, ..load(1, 1, 1) }.check().is_err());
         assert!(load(0, 0, 1).check().is_err());
         for seconds in [-1.0, f64::NAN, f64::INFINITY] {
-            assert!(
-                Load {
-                    seconds: Some(seconds),
-                    ..load(1, 1, 1)
-                }
-                .check()
-                .is_err()
-            );
-            assert!(
-                Load {
-                    drain_seconds: seconds,
-                    ..load(1, 1, 1)
-                }
-                .check()
-                .is_err()
-            );
+            assert!(Load { seconds: Some(seconds), ..load(1, 1, 1) }.check().is_err());
+            assert!(Load { drain_seconds: seconds, ..load(1, 1, 1) }.check().is_err());
         }
     }
 }

@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, routing::get};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, Registry, TextEncoder, core::Collector,
-    exponential_buckets, local::LocalHistogram,
+    Encoder, Histogram, HistogramOpts, IntCounter, Registry, TextEncoder, core::Collector, exponential_buckets,
+    local::LocalHistogram,
 };
 
 use crate::score::Counts;
@@ -41,18 +41,12 @@ impl Metrics {
             returned: counter(&registry, "returned", "Mandatory messages returned")?,
             delivered: counter(&registry, "delivered", "Messages received")?,
             confirm_latency: latency(&registry, "confirm", "From the intended send time to the confirm")?,
-            deliver_latency: latency(
-                &registry,
-                "deliver",
-                "From the intended send time to the delivery",
-            )?,
+            deliver_latency: latency(&registry, "deliver", "From the intended send time to the delivery")?,
         };
         let address: SocketAddr = address.parse().context("--metrics takes ADDRESS:PORT")?;
         let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         listener.set_nonblocking(true)?;
-        std::thread::Builder::new()
-            .name("metrics".into())
-            .spawn(move || serve(listener, registry))?;
+        std::thread::Builder::new().name("metrics".into()).spawn(move || serve(listener, registry))?;
         Ok(metrics)
     }
 
@@ -94,19 +88,14 @@ impl std::fmt::Debug for Latency {
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
-    register(
-        registry,
-        IntCounter::new(format!("ringmq_bench_{name}_total"), help)?,
-    )
+    register(registry, IntCounter::new(format!("ringmq_bench_{name}_total"), help)?)
 }
 
 fn latency(registry: &Registry, name: &str, help: &str) -> Result<Latency> {
     let (start, factor, count) = BUCKETS;
     let options = HistogramOpts::new(format!("ringmq_bench_{name}_latency_seconds"), help)
         .buckets(exponential_buckets(start, factor, count)?);
-    Ok(Latency(
-        register(registry, Histogram::with_opts(options)?)?.local(),
-    ))
+    Ok(Latency(register(registry, Histogram::with_opts(options)?)?.local()))
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C> {
@@ -128,9 +117,7 @@ fn serve(listener: TcpListener, registry: Registry) {
 
 async fn render(State(registry): State<Registry>) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
-    TextEncoder::new()
-        .encode(&registry.gather(), &mut text)
-        .map_err(|e| e.to_string())?;
+    TextEncoder::new().encode(&registry.gather(), &mut text).map_err(|e| e.to_string())?;
     Ok(text)
 }
 
@@ -145,22 +132,12 @@ mod tests {
 
     #[test]
     fn a_scrape_shows_counts_and_latencies() {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let metrics = Metrics::serve(&format!("127.0.0.1:{port}")).unwrap();
         metrics.delivered(15);
-        metrics.update(&Counts {
-            published: 7,
-            delivered: 1,
-            ..Counts::default()
-        });
+        metrics.update(&Counts { published: 7, delivered: 1, ..Counts::default() });
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         for line in [

@@ -143,8 +143,7 @@ impl Options {
         let load = match &scenario {
             None => self.own_load()?,
             Some(name) => {
-                let scenario =
-                    Scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
+                let scenario = Scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
                 let mut load = scenario.load();
                 load.seconds = self.time.or(load.seconds);
                 self.apply_common(load)
@@ -154,23 +153,14 @@ impl Options {
     }
 
     fn apply_common(self, load: Load) -> Load {
-        Load {
-            uri: self.uri,
-            pid: self.pid,
-            metrics: self.metrics,
-            json: self.json,
-            keep: self.keep,
-            ..load
-        }
+        Load { uri: self.uri, pid: self.pid, metrics: self.metrics, json: self.json, keep: self.keep, ..load }
     }
 
     fn own_load(self) -> Result<Load> {
         let counted = self.pmessages.is_some() || self.cmessages.is_some();
         let seconds = self.time.unwrap_or(if counted { 0.0 } else { 10.0 });
-        let exchange = self
-            .exchange
-            .clone()
-            .or_else(|| self.exchange_type.as_ref().map(|_| "ringmq-bench".into()));
+        let exchange =
+            self.exchange.clone().or_else(|| self.exchange_type.as_ref().map(|_| "ringmq-bench".into()));
         let load = Load {
             producers: self.producers,
             consumers: self.consumers,
@@ -208,17 +198,12 @@ impl Options {
         let (before, after) = pattern.split_once("%d").context("--queue-pattern has no %d")?;
         let from = self.queue_pattern_from.unwrap_or(1);
         let to = self.queue_pattern_to.unwrap_or(from);
-        Ok((from..=to)
-            .map(|number| format!("{before}{number}{after}"))
-            .collect())
+        Ok((from..=to).map(|number| format!("{before}{number}{after}")).collect())
     }
 }
 
 fn long_name(argument: String) -> String {
-    SHORT_NAMES
-        .iter()
-        .find(|(short, _)| *short == argument)
-        .map_or(argument, |(_, long)| (*long).into())
+    SHORT_NAMES.iter().find(|(short, _)| *short == argument).map_or(argument, |(_, long)| (*long).into())
 }
 
 fn key_value(argument: &str) -> Result<(String, String), String> {
@@ -232,26 +217,15 @@ mod tests {
 
     fn load(arguments: &str) -> Load {
         let arguments = std::iter::once("ringmq-bench").chain(arguments.split_ascii_whitespace());
-        Options::try_parse_from(arguments.map(|a| long_name(a.into())))
-            .unwrap()
-            .load()
-            .unwrap()
-            .0
+        Options::try_parse_from(arguments.map(|a| long_name(a.into()))).unwrap().load().unwrap().0
     }
 
     #[test]
     fn perf_test_options_mean_what_they_mean_there() {
-        let load =
-            load("-x 2 -y 3 -s 1024 -c 500 -q 100 -A 10 -f persistent -r 50 -z 30 -u q -h amqp://host");
+        let load = load("-x 2 -y 3 -s 1024 -c 500 -q 100 -A 10 -f persistent -r 50 -z 30 -u q -h amqp://host");
         assert_eq!((load.producers, load.consumers, load.size), (2, 3, 1024));
-        assert_eq!(
-            (load.confirm_window, load.prefetch, load.ack_every),
-            (Some(500), Some(100), 10)
-        );
-        assert_eq!(
-            (load.persistent, load.rate, load.seconds),
-            (true, Some(50.0), Some(30.0))
-        );
+        assert_eq!((load.confirm_window, load.prefetch, load.ack_every), (Some(500), Some(100), 10));
+        assert_eq!((load.persistent, load.rate, load.seconds), (true, Some(50.0), Some(30.0)));
         assert_eq!((load.queues, load.uri), (vec!["q".into()], "amqp://host".into()));
     }
 
@@ -279,10 +253,7 @@ mod tests {
     #[test]
     fn a_type_alone_makes_an_exchange() {
         let fanout = load("-t fanout");
-        assert_eq!(
-            (fanout.exchange.as_deref(), fanout.exchange_type.as_str()),
-            (Some("ringmq-bench"), "fanout")
-        );
+        assert_eq!((fanout.exchange.as_deref(), fanout.exchange_type.as_str()), (Some("ringmq-bench"), "fanout"));
         assert_eq!(load("").exchange, None);
     }
 }

@@ -25,22 +25,11 @@ impl Pace {
     /// of a period later, so that producers do not send in step.
     pub(crate) fn new(rate: Option<f64>, index: usize, of: usize) -> Result<Self> {
         let Some(rate) = rate else { return Ok(Self::Closed) };
-        ensure!(
-            (1e-6..=1e9).contains(&rate),
-            "a rate is between 1e-6 and 1e9 messages a second"
-        );
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 1 and 1e15"
-        )]
+        ensure!((1e-6..=1e9).contains(&rate), "a rate is between 1e-6 and 1e9 messages a second");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1e15")]
         let rate_uhz = (rate * 1e6) as u64;
         let offset_us = PERIOD * u128::try_from(index)? / u128::try_from(of.max(1))? / u128::from(rate_uhz);
-        Ok(Self::Open {
-            start_us: u64::try_from(offset_us)?,
-            rate_uhz,
-            sent: 0,
-        })
+        Ok(Self::Open { start_us: u64::try_from(offset_us)?, rate_uhz, sent: 0 })
     }
 
     /// Starts the timetable.
@@ -54,11 +43,7 @@ impl Pace {
     pub(crate) fn due_us(&self) -> Option<u64> {
         match self {
             Self::Closed => None,
-            Self::Open {
-                start_us,
-                rate_uhz,
-                sent,
-            } => {
+            Self::Open { start_us, rate_uhz, sent } => {
                 let after_us = u128::from(*sent) * PERIOD / u128::from(*rate_uhz);
                 Some(start_us.saturating_add(u64::try_from(after_us).unwrap_or(u64::MAX)))
             }
@@ -106,10 +91,7 @@ mod tests {
     fn a_stall_does_not_shift_the_timetable() {
         let mut pace = open(1000.0, 0, 1);
         let late: Vec<_> = std::iter::from_fn(|| pace.take(1_005_500)).collect();
-        assert_eq!(
-            late,
-            [1_000_000, 1_001_000, 1_002_000, 1_003_000, 1_004_000, 1_005_000]
-        );
+        assert_eq!(late, [1_000_000, 1_001_000, 1_002_000, 1_003_000, 1_004_000, 1_005_000]);
     }
 
     #[test]

@@ -40,13 +40,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn start(pid: u32) -> Result<Self> {
         let first = read(pid)?;
-        let mut watch = Self {
-            pid,
-            first,
-            last: first,
-            peak_rss_kib: 0,
-            peak_rss_anon_kib: 0,
-        };
+        let mut watch = Self { pid, first, last: first, peak_rss_kib: 0, peak_rss_anon_kib: 0 };
         watch.enter(first);
         Ok(watch)
     }
@@ -80,8 +74,7 @@ impl Watch {
 
 fn read(pid: u32) -> Result<Sample> {
     let file = |name: &str| {
-        fs::read_to_string(format!("/proc/{pid}/{name}"))
-            .with_context(|| format!("process {pid} cannot be read"))
+        fs::read_to_string(format!("/proc/{pid}/{name}")).with_context(|| format!("process {pid} cannot be read"))
     };
     let status = file("status")?;
     let ticks = cpu_ticks(&file("stat")?).context("/proc/PID/stat is not understood")?;
@@ -104,13 +97,7 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn field_kib(status: &str, name: &str) -> Option<u64> {
-    status.lines().find_map(|line| {
-        line.strip_prefix(name)?
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    })
+    status.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
 }
 
 #[cfg(test)]

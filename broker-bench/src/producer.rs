@@ -52,9 +52,7 @@ impl Producer {
         let padding = padding(load.size);
         Ok(Self {
             id: u16::try_from(index)?,
-            routes: targets
-                .map(|route| Target::new(load, routes, route))
-                .collect::<Result<_>>()?,
+            routes: targets.map(|route| Target::new(load, routes, route)).collect::<Result<_>>()?,
             cursor: 0,
             size: load.size,
             padding_crc: crc32fast::hash(&padding),
@@ -92,8 +90,7 @@ impl Producer {
     /// When it will have something to send, if that depends on time alone; 0 is at once.
     pub(crate) fn wakes_at_us(&self) -> Option<u64> {
         let window_open = self.confirms.as_ref().is_none_or(Confirms::has_room);
-        (self.running && !self.blocked && self.left > 0 && window_open)
-            .then(|| self.pace.due_us().unwrap_or(0))
+        (self.running && !self.blocked && self.left > 0 && window_open).then(|| self.pace.due_us().unwrap_or(0))
     }
 
     /// Writes what may be sent now, up to a burst.
@@ -110,24 +107,11 @@ impl Producer {
 
     fn publish(&mut self, intended_us: u64, output: &mut Vec<u8>, score: &mut Score) {
         let target = &self.routes[self.cursor];
-        self.cursor = if self.cursor + 1 == self.routes.len() {
-            0
-        } else {
-            self.cursor + 1
-        };
+        self.cursor = if self.cursor + 1 == self.routes.len() { 0 } else { self.cursor + 1 };
         let sequence = score.verifier.sent(target.route, self.id, target.fan_out);
-        let stamp = Stamp {
-            producer: self.id,
-            sequence,
-            intended_us,
-        }
-        .encode(self.padding_crc);
+        let stamp = Stamp { producer: self.id, sequence, intended_us }.encode(self.padding_crc);
         output.extend_from_slice(&target.head);
-        let stamp = if self.size < STAMP_BYTES {
-            &stamp[..self.size]
-        } else {
-            &stamp[..]
-        };
+        let stamp = if self.size < STAMP_BYTES { &stamp[..self.size] } else { &stamp[..] };
         write_body(output, stamp, &self.padding, self.frame_max);
         if let Some(confirms) = &mut self.confirms {
             confirms.sent(intended_us);
@@ -140,14 +124,12 @@ impl Producer {
         match frame {
             Frame::Method(BASIC_ACK, arguments) => {
                 let (tag, multiple) = read_ack(arguments)?;
-                self.confirms()?.settle(tag, multiple, |sent_us| {
-                    score.confirmed(now_us.saturating_sub(sent_us))
-                })?;
+                self.confirms()?
+                    .settle(tag, multiple, |sent_us| score.confirmed(now_us.saturating_sub(sent_us)))?;
             }
             Frame::Method(BASIC_NACK, arguments) => {
                 let (tag, multiple) = read_ack(arguments)?;
-                self.confirms()?
-                    .settle(tag, multiple, |_| score.counts.nacked += 1)?;
+                self.confirms()?.settle(tag, multiple, |_| score.counts.nacked += 1)?;
             }
             Frame::Method(BASIC_RETURN, _) => score.counts.returned += 1,
             Frame::Method(CONNECTION_BLOCKED, _) => self.blocked = true,
@@ -167,26 +149,15 @@ impl Producer {
 impl Target {
     fn new(load: &Load, routes: &[Route], route: usize) -> Result<Self> {
         let publish = basic::Publish {
-            exchange: short_string(
-                "the exchange's name",
-                load.exchange.as_deref().unwrap_or_default(),
-            )?,
+            exchange: short_string("the exchange's name", load.exchange.as_deref().unwrap_or_default())?,
             routing_key: short_string("the routing key", &routes[route].routing_key)?,
             mandatory: load.mandatory,
             immediate: false,
         };
         let properties = BasicProperties::default();
-        let properties = if load.persistent {
-            properties.with_delivery_mode(2)
-        } else {
-            properties
-        };
+        let properties = if load.persistent { properties.with_delivery_mode(2) } else { properties };
         let fan_out = u64::try_from(routes[route].queues.len())?;
-        Ok(Self {
-            route,
-            fan_out,
-            head: publish_head(publish, properties, load.size)?,
-        })
+        Ok(Self { route, fan_out, head: publish_head(publish, properties, load.size)? })
     }
 }
 
@@ -204,12 +175,7 @@ struct Confirms {
 
 impl Confirms {
     fn new(window: u32) -> Result<Self> {
-        Ok(Self {
-            window: usize::try_from(window)?,
-            first_tag: 1,
-            sent_us: VecDeque::new(),
-            open: 0,
-        })
+        Ok(Self { window: usize::try_from(window)?, first_tag: 1, sent_us: VecDeque::new(), open: 0 })
     }
 
     fn has_room(&self) -> bool {
@@ -223,9 +189,7 @@ impl Confirms {
 
     /// Settles one delivery tag, or all up to it; each is reported once.
     fn settle(&mut self, tag: u64, multiple: bool, mut each: impl FnMut(u64)) -> Result<()> {
-        let index = tag
-            .checked_sub(self.first_tag)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = tag.checked_sub(self.first_tag).and_then(|index| usize::try_from(index).ok());
         let index = match index {
             Some(index) if index < self.sent_us.len() => index,
             // All up to it are settled already.

@@ -91,16 +91,8 @@ impl Report {
     pub fn write_summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let name = self.scenario.as_deref().unwrap_or("load");
         writeln!(out)?;
-        writeln!(
-            out,
-            "{name}: {} published in {:.2} s",
-            self.published, self.publish_seconds
-        )?;
-        writeln!(
-            out,
-            "  published   {:>12.0} messages/s",
-            self.published_per_second
-        )?;
+        writeln!(out, "{name}: {} published in {:.2} s", self.published, self.publish_seconds)?;
+        writeln!(out, "  published   {:>12.0} messages/s", self.published_per_second)?;
         if self.load.consumers > 0 {
             writeln!(
                 out,
@@ -114,24 +106,15 @@ impl Report {
             write_use(out, "broker", broker)?;
         }
         write_use(out, "generator", &self.generator)?;
-        let others = [
-            ("nacked", self.nacked),
-            ("returned", self.returned),
-            ("redelivered", self.redelivered),
-        ];
+        let others = [("nacked", self.nacked), ("returned", self.returned), ("redelivered", self.redelivered)];
         for (what, count) in others.into_iter().filter(|(_, count)| *count > 0) {
             writeln!(out, "  {what:<11} {count:>12}")?;
         }
-        let how = if self.verified_by_body {
-            "count, order, checksum"
-        } else {
-            "count only: bodies under 16 bytes"
-        };
+        let how =
+            if self.verified_by_body { "count, order, checksum" } else { "count only: bodies under 16 bytes" };
         let verdict = if self.passed() { "passed" } else { "FAILED" };
         writeln!(out, "  {verdict} (verified: {how})")?;
-        self.failures
-            .iter()
-            .try_for_each(|failure| writeln!(out, "  FAILED: {failure}"))
+        self.failures.iter().try_for_each(|failure| writeln!(out, "  FAILED: {failure}"))
     }
 }
 
@@ -147,9 +130,8 @@ impl Interval {
 
     /// One line of the table.
     pub fn write_row(&self, out: &mut dyn Write) -> io::Result<()> {
-        let latency = |latency: Option<Percentiles>| {
-            latency.map_or_else(|| "-".into(), |l| format!("{}/{}", l.p50, l.p99))
-        };
+        let latency =
+            |latency: Option<Percentiles>| latency.map_or_else(|| "-".into(), |l| format!("{}/{}", l.p50, l.p99));
         writeln!(
             out,
             "{:>7.1} {:>11.0} {:>11.0} {:>11.0} {:>21} {:>21}",

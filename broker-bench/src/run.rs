@@ -78,13 +78,7 @@ fn connect_all(load: &Load, uri: &AMQPUri, routes: &[Route]) -> Result<Vec<Link>
         let frame_max = client.frame_max();
         let (stream, received) = client.into_parts();
         let (consumer, start) = Consumer::new(load, index)?;
-        links.push(Link::new(
-            stream,
-            received,
-            frame_max,
-            Role::Consumer(consumer),
-            start,
-        )?);
+        links.push(Link::new(stream, received, frame_max, Role::Consumer(consumer), start)?);
     }
     Ok(links)
 }
@@ -92,10 +86,7 @@ fn connect_all(load: &Load, uri: &AMQPUri, routes: &[Route]) -> Result<Vec<Link>
 fn judge(load: &Load, engine: &Engine<'_>, outcome: Result<()>) -> Report {
     let score = &engine.score;
     let (counts, verdict) = (score.counts, score.verifier.verdict());
-    let first_us = score
-        .first_published_us
-        .or(score.first_delivered_us)
-        .unwrap_or(engine.started_us);
+    let first_us = score.first_published_us.or(score.first_delivered_us).unwrap_or(engine.started_us);
     let seconds_to = |us: u64| Duration::from_micros(us.saturating_sub(first_us)).as_secs_f64();
     let publish_seconds = seconds_to(score.last_published_us);
     let total_seconds = publish_seconds.max(seconds_to(score.last_delivered_us));
@@ -134,33 +125,14 @@ fn failures(engine: &Engine<'_>, outcome: Result<()>, judges_loss: bool) -> Vec<
     let verdict = engine.score.verifier.verdict();
     let mut failures: Vec<_> = outcome.err().map(|e| format!("{e:#}")).into_iter().collect();
     if judges_loss && engine.unaccounted() > 0 {
-        let first = engine
-            .score
-            .verifier
-            .first_missing()
-            .unwrap_or_else(|| "without numbers".into());
-        failures.push(format!(
-            "{} messages did not arrive (the first: {first})",
-            engine.unaccounted()
-        ));
+        let first = engine.score.verifier.first_missing().unwrap_or_else(|| "without numbers".into());
+        failures.push(format!("{} messages did not arrive (the first: {first})", engine.unaccounted()));
     }
     let others = [
-        (
-            verdict.duplicated,
-            "messages arrived twice without being marked as redelivered",
-        ),
-        (
-            verdict.reordered,
-            "messages arrived after a later one of their producer",
-        ),
-        (
-            verdict.corrupt,
-            "messages arrived with a wrong checksum or size, or were never sent",
-        ),
-        (
-            u64::try_from(engine.unconfirmed()).unwrap_or(u64::MAX),
-            "messages were not confirmed",
-        ),
+        (verdict.duplicated, "messages arrived twice without being marked as redelivered"),
+        (verdict.reordered, "messages arrived after a later one of their producer"),
+        (verdict.corrupt, "messages arrived with a wrong checksum or size, or were never sent"),
+        (u64::try_from(engine.unconfirmed()).unwrap_or(u64::MAX), "messages were not confirmed"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         failures.push(format!("{count} {what}"));
@@ -180,10 +152,7 @@ fn finish(load: &Load, uri: &AMQPUri, report: &mut Report) -> Result<()> {
         let refused = report.nacked + report.returned;
         if ready + refused < report.expected {
             report.lost = report.expected - refused - ready;
-            report.failures.push(format!(
-                "{} confirmed messages are not in the queues",
-                report.lost
-            ));
+            report.failures.push(format!("{} confirmed messages are not in the queues", report.lost));
         }
     }
     if !load.predeclared && !load.keep {

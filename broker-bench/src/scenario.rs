@@ -29,19 +29,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "transient-16",
         about: "transient 16 B, 1 producer, 1 consumer, auto-ack",
-        load: || Load {
-            auto_ack: true,
-            ..Load::default()
-        },
+        load: || Load { auto_ack: true, ..Load::default() },
     },
     Scenario {
         name: "transient-1k",
         about: "transient 1 KB, 1 producer, 1 consumer, auto-ack",
-        load: || Load {
-            auto_ack: true,
-            size: 1024,
-            ..Load::default()
-        },
+        load: || Load { auto_ack: true, size: 1024, ..Load::default() },
     },
     Scenario {
         name: "persistent-1k",
@@ -51,19 +44,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "persistent-publish",
         about: "persistent confirmed 1 KB, window 1000, nobody consumes",
-        load: || Load {
-            consumers: 0,
-            ..persistent()
-        },
+        load: || Load { consumers: 0, ..persistent() },
     },
     Scenario {
         name: "confirm-latency",
         about: "persistent confirmed 1 KB, one message at a time",
-        load: || Load {
-            confirm_window: Some(1),
-            ack_every: 1,
-            ..persistent()
-        },
+        load: || Load { confirm_window: Some(1), ack_every: 1, ..persistent() },
     },
     Scenario {
         name: "fan-out-50",
@@ -82,12 +68,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "queues-1000",
         about: "persistent confirmed 1 KB to 1000 queues in turn, 1 producer, 10 consumers",
-        load: || Load {
-            consumers: 10,
-            queues: queues(1000),
-            spread: true,
-            ..persistent()
-        },
+        load: || Load { consumers: 10, queues: queues(1000), spread: true, ..persistent() },
     },
     Scenario {
         name: "connections-500",

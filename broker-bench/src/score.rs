@@ -53,10 +53,7 @@ pub(crate) struct Latency {
 impl Latency {
     fn new() -> Result<Self> {
         let empty = Histogram::new_with_max(LATENCY_MAX_US, SIGNIFICANT_DIGITS)?;
-        Ok(Self {
-            interval: empty.clone(),
-            total: empty,
-        })
+        Ok(Self { interval: empty.clone(), total: empty })
     }
 
     fn record(&mut self, latency_us: u64) {

@@ -118,9 +118,7 @@ impl Verifier {
         let Some(sent) = self.sent.get(self.route_of_queue[queue]) else {
             return false;
         };
-        let known = sent
-            .get(usize::from(stamp.producer))
-            .is_some_and(|sent| stamp.sequence < *sent);
+        let known = sent.get(usize::from(stamp.producer)).is_some_and(|sent| stamp.sequence < *sent);
         let ahead = self.queues[queue].ahead(stamp);
         ahead < AHEAD_MAX && (self.foreign || known && size == self.size)
     }
@@ -176,10 +174,7 @@ impl Arrivals {
     }
 
     fn ahead(&self, stamp: Stamp) -> u64 {
-        let base = self
-            .producers
-            .get(usize::from(stamp.producer))
-            .map_or(0, |seen| seen.base);
+        let base = self.producers.get(usize::from(stamp.producer)).map_or(0, |seen| seen.base);
         stamp.sequence.saturating_sub(base)
     }
 }
@@ -229,11 +224,7 @@ impl Seen {
     }
 
     fn first_missing(&self) -> u64 {
-        self.base
-            + self
-                .words
-                .front()
-                .map_or(0, |word| u64::from(word.trailing_ones()))
+        self.base + self.words.front().map_or(0, |word| u64::from(word.trailing_ones()))
     }
 }
 
@@ -244,11 +235,7 @@ mod tests {
 
     fn body(producer: u16, sequence: u64) -> Vec<u8> {
         let padding = padding(20);
-        let stamp = Stamp {
-            producer,
-            sequence,
-            intended_us: 0,
-        };
+        let stamp = Stamp { producer, sequence, intended_us: 0 };
         [&stamp.encode(crc32fast::hash(&padding))[..], &padding].concat()
     }
 
@@ -282,51 +269,18 @@ mod tests {
 
     #[test]
     fn a_second_arrival_is_a_duplicate_unless_redelivered() {
-        check(
-            1,
-            &[(0, false), (0, true)],
-            0,
-            Verdict {
-                redelivered: 1,
-                ..Verdict::default()
-            },
-        );
-        check(
-            1,
-            &[(0, false), (0, false)],
-            0,
-            Verdict {
-                duplicated: 1,
-                reordered: 1,
-                ..Verdict::default()
-            },
-        );
+        check(1, &[(0, false), (0, true)], 0, Verdict { redelivered: 1, ..Verdict::default() });
+        check(1, &[(0, false), (0, false)], 0, Verdict { duplicated: 1, reordered: 1, ..Verdict::default() });
     }
 
     #[test]
     fn a_late_arrival_is_reordered() {
-        check(
-            2,
-            &[(1, false), (0, false)],
-            0,
-            Verdict {
-                reordered: 1,
-                ..Verdict::default()
-            },
-        );
+        check(2, &[(1, false), (0, false)], 0, Verdict { reordered: 1, ..Verdict::default() });
     }
 
     #[test]
     fn a_message_that_was_never_sent_is_corrupt() {
-        check(
-            1,
-            &[(0, false), (1, false)],
-            0,
-            Verdict {
-                corrupt: 1,
-                ..Verdict::default()
-            },
-        );
+        check(1, &[(0, false), (1, false)], 0, Verdict { corrupt: 1, ..Verdict::default() });
     }
 
     #[test]
@@ -335,10 +289,7 @@ mod tests {
         verifier.sent(0, 1, 2);
         verifier.arrived(0, &body(1, 0), false, &mut Order::default());
         assert_eq!(verifier.missing(), 1);
-        assert_eq!(
-            verifier.first_missing().unwrap(),
-            "message 0 of producer 1, queue 1"
-        );
+        assert_eq!(verifier.first_missing().unwrap(), "message 0 of producer 1, queue 1");
         verifier.arrived(1, &body(1, 0), false, &mut Order::default());
         assert_eq!((verifier.missing(), verifier.first_missing()), (0, None));
     }

@@ -48,29 +48,19 @@ pub(crate) fn split_frame(input: &[u8], frame_max: u32) -> Result<Option<(Frame<
         return Ok(None);
     };
     let size = usize::try_from(u32::from_be_bytes([a, b, c, d]))?;
-    ensure!(
-        size + FRAME_OVERHEAD <= usize::try_from(frame_max)?,
-        "a frame of {size} bytes is over frame-max"
-    );
+    ensure!(size + FRAME_OVERHEAD <= usize::try_from(frame_max)?, "a frame of {size} bytes is over frame-max");
     let Some((payload, [end, rest @ ..])) = after_head.split_at_checked(size) else {
         return Ok(None);
     };
-    ensure!(
-        *end == constants::FRAME_END,
-        "a frame ends in {end:#x} instead of 0xce"
-    );
+    ensure!(*end == constants::FRAME_END, "a frame ends in {end:#x} instead of 0xce");
     let frame = match kind {
         constants::FRAME_METHOD => {
-            let (id, arguments) = payload
-                .split_first_chunk()
-                .context("a method frame has no method")?;
+            let (id, arguments) = payload.split_first_chunk().context("a method frame has no method")?;
             Frame::Method(u32::from_be_bytes(*id), arguments)
         }
         constants::FRAME_HEADER => {
-            let size = payload
-                .get(4..12)
-                .and_then(<[u8]>::first_chunk)
-                .context("a content header is too short")?;
+            let size =
+                payload.get(4..12).and_then(<[u8]>::first_chunk).context("a content header is too short")?;
             Frame::Header(u64::from_be_bytes(*size))
         }
         constants::FRAME_BODY => Frame::Body(payload),
@@ -95,11 +85,7 @@ pub(crate) fn read_deliver(arguments: &[u8]) -> Result<Deliver<'_>> {
         let (consumer_tag, rest) = rest.split_at_checked(usize::from(length))?;
         let (delivery_tag, rest) = rest.split_first_chunk()?;
         let redelivered = rest.first()? & 1 != 0;
-        Some(Deliver {
-            consumer_tag,
-            delivery_tag: u64::from_be_bytes(*delivery_tag),
-            redelivered,
-        })
+        Some(Deliver { consumer_tag, delivery_tag: u64::from_be_bytes(*delivery_tag), redelivered })
     })()
     .context("basic.deliver is too short")
 }
@@ -120,9 +106,7 @@ pub(crate) fn write_ack(output: &mut Vec<u8>, delivery_tag: u64, multiple: bool)
 
 /// Writes a body that is `head` and then `tail`, in as many frames as `frame_max` asks for.
 pub(crate) fn write_body(output: &mut Vec<u8>, head: &[u8], tail: &[u8], frame_max: u32) {
-    let room = usize::try_from(frame_max)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(FRAME_OVERHEAD);
+    let room = usize::try_from(frame_max).unwrap_or(usize::MAX).saturating_sub(FRAME_OVERHEAD);
     let (mut head, mut tail) = (head, tail);
     while !head.is_empty() || !tail.is_empty() {
         let (from_head, head_left) = head.split_at(head.len().min(room));
@@ -144,16 +128,8 @@ pub(crate) fn publish_head(
     body_size: usize,
 ) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    write_method(
-        &mut head,
-        CHANNEL,
-        AMQPClass::Basic(basic::AMQPMethod::Publish(publish)),
-    )?;
-    let header = AMQPContentHeader {
-        class_id: CLASS_BASIC,
-        body_size: u64::try_from(body_size)?,
-        properties,
-    };
+    write_method(&mut head, CHANNEL, AMQPClass::Basic(basic::AMQPMethod::Publish(publish)))?;
+    let header = AMQPContentHeader { class_id: CLASS_BASIC, body_size: u64::try_from(body_size)?, properties };
     write_frame(&mut head, &AMQPFrame::Header(CHANNEL, header))?;
     Ok(head)
 }
@@ -190,16 +166,9 @@ pub(crate) fn read_close(arguments: &[u8]) -> anyhow::Error {
         let (code, rest) = arguments.split_first_chunk()?;
         let (&length, rest) = rest.split_first()?;
         let (text, _) = rest.split_at_checked(usize::from(length))?;
-        Some(format!(
-            "{} {}",
-            u16::from_be_bytes(*code),
-            String::from_utf8_lossy(text)
-        ))
+        Some(format!("{} {}", u16::from_be_bytes(*code), String::from_utf8_lossy(text)))
     })();
-    anyhow!(
-        "closed by the broker: {}",
-        text.unwrap_or_else(|| "without a reason".into())
-    )
+    anyhow!("closed by the broker: {}", text.unwrap_or_else(|| "without a reason".into()))
 }
 
 /// A short string, or an error that names it.
@@ -228,14 +197,8 @@ mod tests {
     fn deliver_is_read_as_amq_protocol_writes_it() {
         let bytes = deliver("17", 1 << 40, true);
         let (frame, rest) = split_frame(&bytes, 4096).unwrap().unwrap();
-        let Frame::Method(BASIC_DELIVER, arguments) = frame else {
-            panic!("{frame:?}")
-        };
-        let expected = Deliver {
-            consumer_tag: b"17",
-            delivery_tag: 1 << 40,
-            redelivered: true,
-        };
+        let Frame::Method(BASIC_DELIVER, arguments) = frame else { panic!("{frame:?}") };
+        let expected = Deliver { consumer_tag: b"17", delivery_tag: 1 << 40, redelivered: true };
         assert_eq!((read_deliver(arguments).unwrap(), rest), (expected, &[][..]));
     }
 
@@ -243,10 +206,7 @@ mod tests {
     fn ack_is_written_as_amq_protocol_reads_it() {
         let mut bytes = Vec::new();
         write_ack(&mut bytes, 99, true);
-        let expected = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack {
-            delivery_tag: 99,
-            multiple: true,
-        }));
+        let expected = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: 99, multiple: true }));
         assert_eq!(take_method(&bytes, 4096).unwrap(), Some((expected, bytes.len())));
         let (Frame::Method(BASIC_ACK, arguments), _) = split_frame(&bytes, 4096).unwrap().unwrap() else {
             panic!("not an ack")
@@ -273,12 +233,8 @@ mod tests {
     fn a_large_body_is_split_at_frame_max() {
         let mut bytes = Vec::new();
         write_body(&mut bytes, &[1; 16], &[2; 5000], 4096);
-        let (Frame::Body(first), rest) = split_frame(&bytes, 4096).unwrap().unwrap() else {
-            panic!()
-        };
-        let (Frame::Body(second), rest) = split_frame(rest, 4096).unwrap().unwrap() else {
-            panic!()
-        };
+        let (Frame::Body(first), rest) = split_frame(&bytes, 4096).unwrap().unwrap() else { panic!() };
+        let (Frame::Body(second), rest) = split_frame(rest, 4096).unwrap().unwrap() else { panic!() };
         assert_eq!((first.len(), second.len(), rest.len()), (4088, 928, 0));
         assert_eq!([first, second].concat(), [vec![1; 16], vec![2; 5000]].concat());
     }

@@ -17,13 +17,7 @@ fn load(fault: Fault) -> Load {
     thread::spawn(move || serve(listener, fault));
     // What a fault has swallowed is not waited for long.
     let drain_seconds = if fault == Fault::None { 60.0 } else { 1.0 };
-    Load {
-        uri,
-        publish_count: Some(MESSAGES),
-        seconds: None,
-        drain_seconds,
-        ..Load::default()
-    }
+    Load { uri, publish_count: Some(MESSAGES), seconds: None, drain_seconds, ..Load::default() }
 }
 
 fn run_quietly(load: &Load) -> Report {
@@ -44,16 +38,9 @@ fn check_passes(load: &Load, fan_out: u64) -> Report {
 
 /// Runs a workload with a fault, and expects a failure that says so.
 fn check_fails(fault: Fault, text: &str) {
-    let load = Load {
-        auto_ack: true,
-        ..load(fault)
-    };
+    let load = Load { auto_ack: true, ..load(fault) };
     let report = run_quietly(&load);
-    assert!(
-        report.failures.iter().any(|failure| failure.contains(text)),
-        "{:?}",
-        report.failures
-    );
+    assert!(report.failures.iter().any(|failure| failure.contains(text)), "{:?}", report.failures);
 }
 
 fn queues(count: usize) -> Vec<String> {
@@ -69,27 +56,15 @@ fn one_producer_and_one_consumer_pass() {
 
 #[test]
 fn confirms_are_counted_and_timed() {
-    let load = Load {
-        confirm_window: Some(7),
-        persistent: true,
-        ..load(Fault::None)
-    };
+    let load = Load { confirm_window: Some(7), persistent: true, ..load(Fault::None) };
     let report = check_passes(&load, 1);
-    assert_eq!(
-        (report.confirmed, report.confirm_latency_us.unwrap().count),
-        (MESSAGES, MESSAGES)
-    );
+    assert_eq!((report.confirmed, report.confirm_latency_us.unwrap().count), (MESSAGES, MESSAGES));
 }
 
 #[test]
 fn bodies_of_every_size_pass() {
     for size in [0, 1, 15, 17, 1024, 131_064, 300_000] {
-        let load = Load {
-            size,
-            confirm_window: Some(2),
-            publish_count: Some(20),
-            ..load(Fault::None)
-        };
+        let load = Load { size, confirm_window: Some(2), publish_count: Some(20), ..load(Fault::None) };
         let report = run_quietly(&load);
         assert_eq!((report.failures, report.received), (vec![], 20), "{size} bytes");
     }
@@ -110,49 +85,28 @@ fn fan_out_to_many_queues_passes() {
 
 #[test]
 fn many_queues_in_turn_and_many_connections_pass() {
-    let load = Load {
-        producers: 5,
-        consumers: 40,
-        queues: queues(20),
-        spread: true,
-        ack_every: 10,
-        ..load(Fault::None)
-    };
+    let load =
+        Load { producers: 5, consumers: 40, queues: queues(20), spread: true, ack_every: 10, ..load(Fault::None) };
     check_passes(&load, 1);
 }
 
 #[test]
 fn the_open_loop_publishes_what_is_due() {
-    let load = Load {
-        rate: Some(50_000.0),
-        producers: 2,
-        ..load(Fault::None)
-    };
+    let load = Load { rate: Some(50_000.0), producers: 2, ..load(Fault::None) };
     check_passes(&load, 1);
 }
 
 #[test]
 fn what_nobody_consumes_is_counted_in_the_queue() {
-    let load = Load {
-        consumers: 0,
-        confirm_window: Some(100),
-        ..load(Fault::None)
-    };
+    let load = Load { consumers: 0, confirm_window: Some(100), ..load(Fault::None) };
     assert_eq!(run_quietly(&load).failures, [""; 0]);
-    let load = Load {
-        consumers: 0,
-        confirm_window: Some(100),
-        ..self::load(Fault::Drop(500))
-    };
+    let load = Load { consumers: 0, confirm_window: Some(100), ..self::load(Fault::Drop(500)) };
     assert_eq!(run_quietly(&load).lost, 1);
 }
 
 #[test]
 fn a_lost_message_fails_the_run() {
-    check_fails(
-        Fault::Drop(500),
-        "1 messages did not arrive (the first: message 500 of producer 0, queue 0)",
-    );
+    check_fails(Fault::Drop(500), "1 messages did not arrive (the first: message 500 of producer 0, queue 0)");
 }
 
 #[test]
@@ -173,34 +127,18 @@ fn a_damaged_message_fails_the_run() {
 #[test]
 fn a_marked_redelivery_is_no_failure() {
     let report = run_quietly(&load(Fault::Redeliver(500)));
-    assert_eq!(
-        (report.failures, report.redelivered, report.received),
-        (vec![], 1, MESSAGES)
-    );
+    assert_eq!((report.failures, report.redelivered, report.received), (vec![], 1, MESSAGES));
 }
 
 #[test]
 fn refused_messages_are_not_lost() {
-    let report = run_quietly(&Load {
-        confirm_window: Some(10),
-        ..load(Fault::RefuseAll)
-    });
-    assert_eq!(
-        (report.failures, report.nacked, report.lost),
-        (vec![], MESSAGES, 0)
-    );
+    let report = run_quietly(&Load { confirm_window: Some(10), ..load(Fault::RefuseAll) });
+    assert_eq!((report.failures, report.nacked, report.lost), (vec![], MESSAGES, 0));
 }
 
 #[test]
 fn a_broker_that_is_not_there_is_an_error() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let load = Load {
-        uri: format!("amqp://127.0.0.1:{port}"),
-        ..Load::default()
-    };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let load = Load { uri: format!("amqp://127.0.0.1:{port}"), ..Load::default() };
     assert!(run(&load, &mut |_| {}).is_err());
 }

@@ -105,20 +105,14 @@ pub enum AmqpError {
 impl ChannelCode {
     /// An error with this code.
     pub fn error(self, explanation: impl Into<String>) -> ChannelError {
-        ChannelError {
-            code: self,
-            explanation: explanation.into(),
-        }
+        ChannelError { code: self, explanation: explanation.into() }
     }
 }
 
 impl ConnectionCode {
     /// An error with this code.
     pub fn error(self, explanation: impl Into<String>) -> ConnectionError {
-        ConnectionError {
-            code: self,
-            explanation: explanation.into(),
-        }
+        ConnectionError { code: self, explanation: explanation.into() }
     }
 }
 

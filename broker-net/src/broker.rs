@@ -21,11 +21,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// Recovers the data directory and starts the shards; when it returns, all of them listen on `amqp`.
     pub(crate) fn start(config: &Config, amqp: SocketAddr) -> Result<Self, StartError> {
-        let core = driver::Config {
-            data_dir: config.data_dir.clone(),
-            shards: config.shards,
-            cpus: config.cpus.clone(),
-        };
+        let core =
+            driver::Config { data_dir: config.data_dir.clone(), shards: config.shards, cpus: config.cpus.clone() };
         let connections = Arc::new(amqp::Config::default());
         let (listening, listens) = flume::unbounded();
         let running = driver::start(
@@ -35,11 +32,7 @@ impl Broker {
         )?;
         // Every shard says once whether it listens.
         for result in listens.iter().take(config.shards) {
-            result.map_err(|source| StartError::Listen {
-                flag: "--amqp",
-                address: amqp,
-                source,
-            })?;
+            result.map_err(|source| StartError::Listen { flag: "--amqp", address: amqp, source })?;
         }
         let recovery = running.recovery();
         tracing::info!(

@@ -21,10 +21,7 @@ const EXIT_AT_ONCE: i32 = 1;
 /// Must be called before the process has started a thread.
 pub fn run(config: &Config) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
-    let mut signals = stop_signals().map_err(|source| StartError::System {
-        what: "signal handling",
-        source,
-    })?;
+    let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
     let amqp = startup::claim("--amqp", config.amqp)?;
     let metrics_listener = startup::bind("--metrics", config.metrics)?;
     let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
@@ -40,10 +37,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     Metrics::new(identity(), config.data_dir.clone(), broker.stats())
         .map_err(io::Error::other)
         .and_then(|metrics| http::serve_metrics(metrics_listener, metrics))
-        .map_err(|source| StartError::System {
-            what: "the metrics server",
-            source,
-        })?;
+        .map_err(|source| StartError::System { what: "the metrics server", source })?;
     if let Some(address) = config.http {
         tracing::warn!(%address, "nothing listens on the address of --http: there is no management API yet");
     }
@@ -70,8 +64,5 @@ fn stop_signals() -> io::Result<Signals> {
 fn identity() -> Identity {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = format!("ringmq@{host}");
-    Identity {
-        cluster: node.clone(),
-        node,
-    }
+    Identity { cluster: node.clone(), node }
 }

@@ -11,8 +11,8 @@ use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
 use broker_core::model::message::Message;
 use broker_core::shard::driver::{self, ShardHandle};
 use broker_net::amqp::codec::{
-    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, FrameKind, Method, MethodId, Properties,
-    next_frame, write_ack, write_deliver, write_method,
+    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, FrameKind, Method, MethodId, Properties, next_frame,
+    write_ack, write_deliver, write_method,
 };
 use broker_net::amqp::{Config, Connection, InputState, Outputs};
 use futures_lite::future::yield_now;
@@ -83,9 +83,7 @@ fn relay(mut bytes: &[u8], prefix: &DeliverPrefix, out: &mut Vec<u8>) -> u64 {
         bytes = &bytes[consumed..];
         match frame.kind {
             FrameKind::Method => {
-                let Method::Publish(publish) = Method::parse(frame.payload).unwrap() else {
-                    panic!()
-                };
+                let Method::Publish(publish) = Method::parse(frame.payload).unwrap() else { panic!() };
                 (exchange, routing_key) = (publish.exchange, publish.routing_key);
             }
             FrameKind::Header => {
@@ -94,12 +92,7 @@ fn relay(mut bytes: &[u8], prefix: &DeliverPrefix, out: &mut Vec<u8>) -> u64 {
             }
             FrameKind::Body => {
                 messages += 1;
-                let message = Message {
-                    exchange,
-                    routing_key,
-                    properties,
-                    body: frame.payload,
-                };
+                let message = Message { exchange, routing_key, properties, body: frame.payload };
                 write_deliver(out, prefix, DeliveryTag(messages), false, &message, FRAME_MAX);
                 write_ack(out, frame.channel, DeliveryTag(messages), false);
             }
@@ -143,13 +136,8 @@ impl Client {
         let peer = "127.0.0.1:40000".parse().unwrap();
         let config = Arc::new(Config::default());
         let connection = handle.enter(|_, outputs| Connection::new(peer, config, outputs, 0));
-        let mut client = Self {
-            handle,
-            connection,
-            input: b"AMQP\x00\x00\x09\x01".to_vec(),
-            delivered: 0,
-            answers: 0,
-        };
+        let mut client =
+            Self { handle, connection, input: b"AMQP\x00\x00\x09\x01".to_vec(), delivered: 0, answers: 0 };
         client.answers(1).await;
         client.send(
             0,
@@ -161,28 +149,15 @@ impl Client {
             })),
         );
         client.answers(2).await;
-        let tune_ok = connection::TuneOk {
-            channel_max: 1,
-            frame_max: FRAME_MAX,
-            heartbeat: 0,
-        };
+        let tune_ok = connection::TuneOk { channel_max: 1, frame_max: FRAME_MAX, heartbeat: 0 };
         client.send(0, AMQPClass::Connection(connection::AMQPMethod::TuneOk(tune_ok)));
-        let open = connection::Open {
-            virtual_host: "/".into(),
-        };
+        let open = connection::Open { virtual_host: "/".into() };
         client.send(0, AMQPClass::Connection(connection::AMQPMethod::Open(open)));
         client.answers(3).await;
         client.send(1, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
-        let declare = queue::Declare {
-            queue: "hello".into(),
-            ..Default::default()
-        };
+        let declare = queue::Declare { queue: "hello".into(), ..Default::default() };
         client.send(1, AMQPClass::Queue(queue::AMQPMethod::Declare(declare)));
-        let consume = basic::Consume {
-            queue: "hello".into(),
-            no_ack,
-            ..Default::default()
-        };
+        let consume = basic::Consume { queue: "hello".into(), no_ack, ..Default::default() };
         client.send(1, AMQPClass::Basic(basic::AMQPMethod::Consume(consume)));
         client.answers(6).await;
         client
@@ -222,11 +197,7 @@ impl Client {
                 rest = &rest[consumed..];
                 if frame.kind == FrameKind::Method {
                     let delivery = MethodId::of(frame.payload) == Some(MethodId::new(60, 60));
-                    *(if delivery {
-                        &mut self.delivered
-                    } else {
-                        &mut self.answers
-                    }) += 1;
+                    *(if delivery { &mut self.delivered } else { &mut self.answers }) += 1;
                 }
             }
             outputs.written(self.connection.key(), bytes, shard);
@@ -239,11 +210,7 @@ impl Client {
 fn allocations_of_messages(rounds: u64, no_ack: bool) -> u64 {
     const BATCH: u64 = 100;
     let directory = tempfile::tempdir().unwrap();
-    let config = driver::Config {
-        data_dir: directory.path().into(),
-        shards: 1,
-        cpus: vec![0],
-    };
+    let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
     let (done, finished) = flume::bounded(1);
     let serve = move |handle| {
         let done = done.clone();

@@ -51,21 +51,14 @@ impl Catalog {
     /// # Errors
     /// [`StoreError::NewerFormat`], [`StoreError::Catalog`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(failed)?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         {
             let mut meta = transaction.open_table(META).map_err(failed)?;
             let format = meta.get("format").map_err(failed)?.map(|format| format.value());
             match format {
                 Some(found) if found > FORMAT => {
-                    return Err(StoreError::NewerFormat {
-                        path: path.to_owned(),
-                        found,
-                        supported: FORMAT,
-                    });
+                    return Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT });
                 }
                 Some(_) => {}
                 None => drop(meta.insert("format", FORMAT).map_err(failed)?),
@@ -102,11 +95,7 @@ impl Catalog {
             for change in changes {
                 match change {
                     Change::Put { kind, key, value } => {
-                        drop(
-                            definitions
-                                .insert((*kind, &key[..]), &value[..])
-                                .map_err(failed)?,
-                        );
+                        drop(definitions.insert((*kind, &key[..]), &value[..]).map_err(failed)?);
                     }
                     Change::Delete { kind, key } => {
                         drop(definitions.remove((*kind, &key[..])).map_err(failed)?);
@@ -124,18 +113,12 @@ mod tests {
 
     fn all(catalog: &Catalog) -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
-        catalog
-            .load(|kind, key, value| all.push((kind.to_owned(), key.to_vec(), value.to_vec())))
-            .unwrap();
+        catalog.load(|kind, key, value| all.push((kind.to_owned(), key.to_vec(), value.to_vec()))).unwrap();
         all
     }
 
     fn put(kind: &'static str, key: &str, value: &str) -> Change {
-        Change::Put {
-            kind,
-            key: key.into(),
-            value: value.into(),
-        }
+        Change::Put { kind, key: key.into(), value: value.into() }
     }
 
     #[test]
@@ -143,20 +126,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.redb");
         let catalog = Catalog::open(&path).unwrap();
-        catalog
-            .commit(&[
-                put("queue", "a", "1"),
-                put("queue", "b", "2"),
-                put("exchange", "a", "3"),
-            ])
-            .unwrap();
-        let gone = Change::Delete {
-            kind: "queue",
-            key: "b".into(),
-        };
-        catalog
-            .commit(&[put("queue", "a", "4"), gone.clone(), gone])
-            .unwrap();
+        catalog.commit(&[put("queue", "a", "1"), put("queue", "b", "2"), put("exchange", "a", "3")]).unwrap();
+        let gone = Change::Delete { kind: "queue", key: "b".into() };
+        catalog.commit(&[put("queue", "a", "4"), gone.clone(), gone]).unwrap();
         drop(catalog);
         let expected = [("exchange", "a", "3"), ("queue", "a", "4")];
         let expected = expected.map(|(kind, key, value)| (kind.to_owned(), key.into(), value.into()));
@@ -172,9 +144,6 @@ mod tests {
         transaction.open_table(META).unwrap().insert("format", 9).unwrap();
         transaction.commit().unwrap();
         drop(catalog);
-        assert!(matches!(
-            Catalog::open(&path),
-            Err(StoreError::NewerFormat { found: 9, .. })
-        ));
+        assert!(matches!(Catalog::open(&path), Err(StoreError::NewerFormat { found: 9, .. })));
     }
 }

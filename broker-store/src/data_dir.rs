@@ -51,11 +51,7 @@ impl DataDir {
             }
         };
         drop_volatile(path).map_err(|source| StoreError::io("empty", path, source))?;
-        Ok(Self {
-            path: path.to_owned(),
-            partitions,
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), partitions, _lock: lock })
     }
 
     /// Deletes the volatile logs of earlier runs. [`DataDir::open`] only puts them aside: to delete gigabytes takes
@@ -95,17 +91,13 @@ impl DataDir {
     /// Directory of a partition's durable log.
     #[must_use]
     pub fn durable_log(&self, partition: PartitionId) -> PathBuf {
-        self.path
-            .join("durable")
-            .join(format!("partition-{}", partition.0))
+        self.path.join("durable").join(format!("partition-{}", partition.0))
     }
 
     /// Directory of a partition's volatile log.
     #[must_use]
     pub fn volatile_log(&self, partition: PartitionId) -> PathBuf {
-        self.path
-            .join(VOLATILE)
-            .join(format!("partition-{}", partition.0))
+        self.path.join(VOLATILE).join(format!("partition-{}", partition.0))
     }
 }
 
@@ -115,9 +107,7 @@ fn drop_volatile(path: &Path) -> io::Result<()> {
     if !volatile.try_exists()? {
         return Ok(());
     }
-    let free = (0..)
-        .map(|n| path.join(format!("{DROPPED}{n}")))
-        .find(|aside| !aside.exists());
+    let free = (0..).map(|n| path.join(format!("{DROPPED}{n}"))).find(|aside| !aside.exists());
     free.map_or(Ok(()), |aside| fs::rename(volatile, aside))
 }
 
@@ -131,9 +121,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .map_err(|source| StoreError::io("open", &file, source))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked {
-            path: path.to_owned(),
-        }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: path.to_owned() }),
         Err(error) => Err(StoreError::io("lock", &file, error.into())),
     }
 }
@@ -146,28 +134,16 @@ fn read_format(path: &Path) -> Result<Option<u16>, StoreError> {
         Err(source) => return Err(StoreError::io("read", path, source)),
     };
     let value = |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
-        line.ok_or_else(|| StoreError::Malformed {
-            path: path.to_owned(),
-            reason: format!("no line `{name} N`"),
-        })
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+        line.ok_or_else(|| StoreError::Malformed { path: path.to_owned(), reason: format!("no line `{name} N`") })
     };
     let format = value("format")?;
     if format > FORMAT {
-        return Err(StoreError::NewerFormat {
-            path: path.to_owned(),
-            found: format,
-            supported: FORMAT,
-        });
+        return Err(StoreError::NewerFormat { path: path.to_owned(), found: format, supported: FORMAT });
     }
     match u16::try_from(value("partitions")?) {
         Ok(partitions) if partitions > 0 => Ok(Some(partitions)),
-        _ => Err(StoreError::Malformed {
-            path: path.to_owned(),
-            reason: "partitions out of range".to_owned(),
-        }),
+        _ => Err(StoreError::Malformed { path: path.to_owned(), reason: "partitions out of range".to_owned() }),
     }
 }
 
@@ -204,14 +180,9 @@ mod tests {
         }
         let data_dir = DataDir::open(dir.path(), 1).unwrap();
         let dropped = || {
-            fs::read_dir(dir.path()).unwrap().filter(|entry| {
-                entry
-                    .as_ref()
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with(DROPPED)
-            })
+            fs::read_dir(dir.path())
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(DROPPED))
         };
         assert_eq!(dropped().count(), 2);
         data_dir.delete_dropped().unwrap();
@@ -222,10 +193,7 @@ mod tests {
     fn a_directory_in_use_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _open = DataDir::open(dir.path(), 1).unwrap();
-        assert!(matches!(
-            DataDir::open(dir.path(), 1),
-            Err(StoreError::Locked { .. })
-        ));
+        assert!(matches!(DataDir::open(dir.path(), 1), Err(StoreError::Locked { .. })));
     }
 
     #[test]
@@ -233,18 +201,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FORMAT_FILE), "format 2\npartitions 1\n").unwrap();
         let error = DataDir::open(dir.path(), 1).unwrap_err();
-        assert!(matches!(
-            error,
-            StoreError::NewerFormat {
-                found: 2,
-                supported: 1,
-                ..
-            }
-        ));
+        assert!(matches!(error, StoreError::NewerFormat { found: 2, supported: 1, .. }));
         fs::write(dir.path().join(FORMAT_FILE), "format 1\npartitions none\n").unwrap();
-        assert!(matches!(
-            DataDir::open(dir.path(), 1),
-            Err(StoreError::Malformed { .. })
-        ));
+        assert!(matches!(DataDir::open(dir.path(), 1), Err(StoreError::Malformed { .. })));
     }
 }

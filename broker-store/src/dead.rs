@@ -15,10 +15,7 @@ pub(crate) struct DeadSet {
 impl DeadSet {
     /// The set of everything up to `floor`.
     pub(crate) fn up_to(floor: u64) -> Self {
-        Self {
-            floor,
-            above: BTreeMap::new(),
-        }
+        Self { floor, above: BTreeMap::new() }
     }
 
     /// Adds `first..=last`.
@@ -65,20 +62,12 @@ impl DeadSet {
 
     /// True if all of `first..=last` is in the set.
     pub(crate) fn covers(&self, first: u64, last: u64) -> bool {
-        last <= self.floor
-            || self
-                .range_of(first.max(self.floor + 1))
-                .is_some_and(|(_, end)| end >= last)
+        last <= self.floor || self.range_of(first.max(self.floor + 1)).is_some_and(|(_, end)| end >= last)
     }
 
     /// True if any of `first..=last` is in the set.
     pub(crate) fn touches(&self, first: u64, last: u64) -> bool {
-        first <= self.floor
-            || self
-                .above
-                .range(..=last)
-                .next_back()
-                .is_some_and(|(_, &end)| end >= first)
+        first <= self.floor || self.above.range(..=last).next_back().is_some_and(|(_, &end)| end >= first)
     }
 
     /// The largest range in the set around `seq`, if that is in the set.
@@ -93,9 +82,7 @@ impl DeadSet {
     /// All ranges, ascending; the first starts at 0 if anything is below.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let floor = (self.floor > 0).then_some((0, self.floor));
-        floor
-            .into_iter()
-            .chain(self.above.iter().map(|(&first, &last)| (first, last)))
+        floor.into_iter().chain(self.above.iter().map(|(&first, &last)| (first, last)))
     }
 
     /// The largest number in the set.

@@ -72,11 +72,7 @@ pub enum StoreError {
 impl StoreError {
     /// An error of `op` on `path`.
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            op,
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { op, path: path.to_owned(), source }
     }
 
     /// True if the disk (or the quota) is full.
@@ -85,10 +81,7 @@ impl StoreError {
         match self {
             Self::Full => true,
             Self::Io { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                )
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             _ => false,
         }

@@ -1,9 +1,6 @@
 //! Read-only views of files. The one place with unsafe code: the system cannot promise that a mapped file stays as it is,
 //! so this module says why ours do. Nothing is ever written through a mapping.
-#![expect(
-    unsafe_code,
-    reason = "mapping a file and giving pages back have no safe form"
-)]
+#![expect(unsafe_code, reason = "mapping a file and giving pages back have no safe form")]
 
 use std::fs::File;
 use std::io;

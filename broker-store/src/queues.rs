@@ -48,10 +48,7 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new(recorded: bool) -> Self {
-        Self {
-            recorded,
-            ..Self::default()
-        }
+        Self { recorded, ..Self::default() }
     }
 
     fn slot(&mut self, queue: QueueId) -> Option<usize> {
@@ -192,8 +189,7 @@ impl Queues {
         let state = &mut self.states[slot];
         if !state.dirty {
             state.dirty = true;
-            self.dirty
-                .push(u32::try_from(slot).expect("fewer queues than 32 bits count"));
+            self.dirty.push(u32::try_from(slot).expect("fewer queues than 32 bits count"));
         }
     }
 
@@ -214,9 +210,7 @@ impl Queues {
     /// Forgets queues that have nothing in the log.
     pub(crate) fn sweep(&mut self) {
         self.recent = None;
-        let Self {
-            slots, states, free, ..
-        } = self;
+        let Self { slots, states, free, .. } = self;
         slots.retain(|_, &mut slot| {
             let state = &mut states[slot as usize];
             let keep = state.live > 0 || state.dirty;
@@ -261,10 +255,7 @@ impl Queues {
 
     /// Queues that have live messages.
     pub(crate) fn live(&self) -> impl Iterator<Item = (QueueId, &QueueState)> {
-        self.slots
-            .iter()
-            .map(|(&queue, &slot)| (queue, &self.states[slot as usize]))
-            .filter(|(_, s)| s.live > 0)
+        self.slots.iter().map(|(&queue, &slot)| (queue, &self.states[slot as usize])).filter(|(_, s)| s.live > 0)
     }
 }
 
@@ -292,12 +283,8 @@ mod tests {
     #[test]
     fn acks_merge_over_numbers_that_are_in_another_log() {
         let mut queues = Queues::new(true);
-        (1..=9)
-            .step_by(2)
-            .for_each(|seq| queues.appended(QUEUE, Seq(seq)));
-        (1..=9)
-            .step_by(2)
-            .for_each(|seq| assert!(queues.acked(QUEUE, Seq(seq))));
+        (1..=9).step_by(2).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
+        (1..=9).step_by(2).for_each(|seq| assert!(queues.acked(QUEUE, Seq(seq))));
         assert_eq!(waiting(&mut queues), [(1, 9)]);
     }
 

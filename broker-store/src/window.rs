@@ -55,12 +55,7 @@ impl Window {
     /// An empty window that is meant to hold `window_bytes`.
     pub(crate) fn new(window_bytes: usize) -> Self {
         let chunk_bytes = (window_bytes / CHUNKS).clamp(1024, MAX_CHUNK_BYTES);
-        Self {
-            chunk_bytes,
-            chunks: VecDeque::new(),
-            free: Vec::new(),
-            resident: 0,
-        }
+        Self { chunk_bytes, chunks: VecDeque::new(), free: Vec::new(), resident: 0 }
     }
 
     /// Bytes of memory in chunks that hold records.
@@ -69,13 +64,7 @@ impl Window {
     }
 
     /// The buffer to which a record of `length` bytes at `offset` of the newest segment is to be appended.
-    pub(crate) fn room(
-        &mut self,
-        segment: SegmentId,
-        offset: u32,
-        length: usize,
-        targets: u32,
-    ) -> &mut Vec<u8> {
+    pub(crate) fn room(&mut self, segment: SegmentId, offset: u32, length: usize, targets: u32) -> &mut Vec<u8> {
         if !self.newest_takes(segment, offset, length) {
             // Only the newest chunk may be empty: the others are to be written.
             if self.chunks.back().is_some_and(|chunk| chunk.bytes.is_empty()) {
@@ -83,13 +72,7 @@ impl Window {
             }
             let bytes = self.buffer(length);
             self.resident += bytes.capacity();
-            self.chunks.push_back(Chunk {
-                segment,
-                start: offset,
-                bytes,
-                live: 0,
-                spilling: false,
-            });
+            self.chunks.push_back(Chunk { segment, start: offset, bytes, live: 0, spilling: false });
         }
         let chunk = self.chunks.back_mut().expect("the newest chunk takes the record");
         if chunk.bytes.is_empty() {
@@ -111,18 +94,14 @@ impl Window {
             return length <= chunk.bytes.capacity();
         }
         let gap = offset.saturating_sub(chunk.end()) as usize;
-        chunk.segment == segment
-            && gap <= MAX_GAP
-            && chunk.bytes.len() + gap + length <= chunk.bytes.capacity()
+        chunk.segment == segment && gap <= MAX_GAP && chunk.bytes.len() + gap + length <= chunk.bytes.capacity()
     }
 
     fn buffer(&mut self, length: usize) -> Vec<u8> {
         if length > self.chunk_bytes {
             return Vec::with_capacity(length);
         }
-        self.free
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes))
+        self.free.pop().unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes))
     }
 
     /// The bytes from `position` on, if they are here.
@@ -138,10 +117,7 @@ impl Window {
             return Some(newest);
         }
         let key = (position.segment, position.offset);
-        let index = self
-            .chunks
-            .partition_point(|chunk| (chunk.segment, chunk.start) <= key)
-            .checked_sub(1)?;
+        let index = self.chunks.partition_point(|chunk| (chunk.segment, chunk.start) <= key).checked_sub(1)?;
         self.chunks[index].contains(position).then_some(index)
     }
 
@@ -163,18 +139,12 @@ impl Window {
 
     /// Where the oldest chunk begins: segment and offset.
     pub(crate) fn start(&self) -> Option<(SegmentId, usize)> {
-        self.chunks
-            .front()
-            .map(|chunk| (chunk.segment, chunk.start as usize))
+        self.chunks.front().map(|chunk| (chunk.segment, chunk.start as usize))
     }
 
     /// The oldest chunk, but never the newest.
     pub(crate) fn oldest(&mut self) -> Option<&mut Chunk> {
-        if self.chunks.len() < 2 {
-            None
-        } else {
-            self.chunks.front_mut()
-        }
+        if self.chunks.len() < 2 { None } else { self.chunks.front_mut() }
     }
 
     /// Gives up the oldest chunk.
@@ -186,10 +156,7 @@ impl Window {
 
     /// Ends the spilling of the chunk at `start`; it goes if it was written or nothing in it is live.
     pub(crate) fn spilled(&mut self, segment: SegmentId, start: u32, written: bool) {
-        let found = self
-            .chunks
-            .iter()
-            .position(|chunk| (chunk.segment, chunk.start) == (segment, start));
+        let found = self.chunks.iter().position(|chunk| (chunk.segment, chunk.start) == (segment, start));
         let Some(index) = found else { return };
         self.chunks[index].spilling = false;
         if written || self.chunks[index].live == 0 {
@@ -230,11 +197,7 @@ mod tests {
         let fill = u8::try_from(offset % 251).unwrap();
         let room = window.room(SegmentId(1), offset, length as usize, 1);
         room.resize(room.len() + length as usize, fill);
-        Position {
-            segment: SegmentId(1),
-            offset,
-            length,
-        }
+        Position { segment: SegmentId(1), offset, length }
     }
 
     #[test]
@@ -278,11 +241,7 @@ mod tests {
         let small = put(&mut window, 0, 100);
         let large = put(&mut window, 104, 1_000_000);
         let next = put(&mut window, 1_000_104, 100);
-        assert!(
-            [small, large, next]
-                .iter()
-                .all(|position| window.get(*position).is_some())
-        );
+        assert!([small, large, next].iter().all(|position| window.get(*position).is_some()));
         window.acked(large);
         assert!(window.get(large).is_none());
         assert_eq!(window.resident(), 2 * MAX_CHUNK_BYTES);

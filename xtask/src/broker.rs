@@ -54,16 +54,10 @@ impl BrokerProcess {
         let start = Instant::now();
         while greet(self.amqp).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!(
-                    "the broker ended with {status}; the end of its log:\n{}",
-                    self.log_tail()
-                );
+                bail!("the broker ended with {status}; the end of its log:\n{}", self.log_tail());
             }
             if start.elapsed() > START_PATIENCE {
-                bail!(
-                    "the broker does not accept connections; the end of its log:\n{}",
-                    self.log_tail()
-                );
+                bail!("the broker does not accept connections; the end of its log:\n{}", self.log_tail());
             }
             thread::sleep(START_POLL);
         }

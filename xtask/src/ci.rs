@@ -12,9 +12,7 @@ type Step = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
 
 /// In the order of what fails fast.
 const STEPS: &[Step] = &[
-    ("fmt", |workspace| {
-        workspace::run(&mut workspace.cargo(["fmt", "--all", "--check"]))
-    }),
+    ("fmt", |workspace| workspace::run(&mut workspace.cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::run),
     ("clippy", clippy),
     ("doc", doc),

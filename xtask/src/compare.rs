@@ -51,10 +51,7 @@ impl Compare {
 
 fn print_pairs(pairs: &[Pair]) {
     println!();
-    println!(
-        "{:<18} {:>33} {:>33} {:>27}",
-        "", "messages/s", "CPU us/message", "deliver (or confirm) p99 us"
-    );
+    println!("{:<18} {:>33} {:>33} {:>27}", "", "messages/s", "CPU us/message", "deliver (or confirm) p99 us");
     println!(
         "{:<18} {:>12} {:>12} {:>7} {:>12} {:>12} {:>7} {:>13} {:>13}",
         "", "other", "RingMQ", "ratio", "other", "RingMQ", "ratio", "other", "RingMQ"
@@ -81,11 +78,7 @@ fn print_pairs(pairs: &[Pair]) {
 
 /// What arrives, or what is published if nobody consumes.
 fn messages_per_second(report: &Report) -> f64 {
-    if report.load.consumers > 0 {
-        report.received_per_second
-    } else {
-        report.published_per_second
-    }
+    if report.load.consumers > 0 { report.received_per_second } else { report.published_per_second }
 }
 
 fn cpu_us_per_message(report: &Report) -> f64 {
@@ -94,11 +87,7 @@ fn cpu_us_per_message(report: &Report) -> f64 {
 
 /// How many times better RingMQ is.
 fn ratio(better: f64, worse: f64) -> String {
-    if better > 0.0 && worse > 0.0 {
-        format!("{:.1}x", better / worse)
-    } else {
-        "-".into()
-    }
+    if better > 0.0 && worse > 0.0 { format!("{:.1}x", better / worse) } else { "-".into() }
 }
 
 fn p99(report: &Report) -> String {

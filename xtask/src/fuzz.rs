@@ -20,10 +20,7 @@ pub(crate) struct Fuzz {
 impl Fuzz {
     /// A short run.
     pub(crate) fn smoke() -> Self {
-        Self {
-            cases: 2_000,
-            filter: None,
-        }
+        Self { cases: 2_000, filter: None }
     }
 
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
@@ -31,8 +28,7 @@ impl Fuzz {
         for package in PACKAGES {
             test.args(["--package", package]);
         }
-        test.args(&self.filter)
-            .env("PROPTEST_CASES", self.cases.to_string());
+        test.args(&self.filter).env("PROPTEST_CASES", self.cases.to_string());
         run(&mut test)
     }
 }

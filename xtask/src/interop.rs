@@ -28,23 +28,13 @@ impl Interop {
         let tests = workspace.root().join("interop");
         let environment = environment(workspace, &tests.join("requirements.txt"))?;
         let mut pytest = Command::new(environment.join("bin/python"));
-        pytest
-            .args(["-m", "pytest"])
-            .args(&self.pytest)
-            .current_dir(&tests);
+        pytest.args(["-m", "pytest"]).args(&self.pytest).current_dir(&tests);
         pytest.env("PYTHONDONTWRITEBYTECODE", "1");
         if let Some(address) = &self.amqp {
             pytest.env("RINGMQ_INTEROP_AMQP", address);
         } else {
-            let profile = if self.release {
-                Profile::Release
-            } else {
-                Profile::Dev
-            };
-            pytest.env(
-                "RINGMQ_INTEROP_BINARY",
-                workspace.build("broker-net", "ringmq", profile)?,
-            );
+            let profile = if self.release { Profile::Release } else { Profile::Dev };
+            pytest.env("RINGMQ_INTEROP_BINARY", workspace.build("broker-net", "ringmq", profile)?);
         }
         run(&mut pytest)
     }
@@ -59,20 +49,11 @@ fn environment(workspace: &Workspace, requirements: &Path) -> anyhow::Result<Pat
     if fs::read_to_string(&made_with).is_ok_and(|made| made == wanted) {
         return Ok(directory);
     }
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&directory))
-    .context("Python 3 with its venv module is needed (Debian: python3-venv)")?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))
+        .context("Python 3 with its venv module is needed (Debian: python3-venv)")?;
     let pip = directory.join("bin/python");
     run(Command::new(pip)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
         .arg(requirements))?;
     fs::write(&made_with, wanted)?;
     Ok(directory)

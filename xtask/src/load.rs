@@ -65,8 +65,7 @@ impl Measure {
         if self.scenarios.is_empty() {
             return Ok(SCENARIOS.iter().collect());
         }
-        let find =
-            |name: &String| Scenario::find(name).with_context(|| format!("there is no scenario {name}"));
+        let find = |name: &String| Scenario::find(name).with_context(|| format!("there is no scenario {name}"));
         self.scenarios.iter().map(find).collect()
     }
 }
@@ -100,16 +99,12 @@ impl Bench {
     pub(crate) fn build(workspace: &Workspace, measure: &Measure) -> anyhow::Result<Self> {
         ensure!(measure.seconds > 0.0, "--seconds is more than 0");
         // Beside the build products, because the system's directory for temporary files may be memory.
-        let directory = tempfile::Builder::new()
-            .prefix("load-")
-            .tempdir_in(workspace.target())?;
+        let directory = tempfile::Builder::new().prefix("load-").tempdir_in(workspace.target())?;
         let shards = measure.shards.to_string();
         Ok(Self {
             broker: workspace.build("broker-net", "ringmq", Profile::Release)?,
             generator: workspace.build("broker-bench", "ringmq-bench", Profile::Release)?,
-            broker_flags: ["--shards", &shards, "--cpus", &measure.cpus]
-                .map(String::from)
-                .into(),
+            broker_flags: ["--shards", &shards, "--cpus", &measure.cpus].map(String::from).into(),
             generator_cpu: measure.generator_cpu,
             seconds: measure.seconds,
             directory,
@@ -134,12 +129,7 @@ impl Bench {
         let mut generator = Command::new(&self.generator);
         generator
             .args(["--scenario", scenario.name, "--uri", uri])
-            .args([
-                "--time",
-                &self.seconds.to_string(),
-                "--cpu",
-                &self.generator_cpu.to_string(),
-            ])
+            .args(["--time", &self.seconds.to_string(), "--cpu", &self.generator_cpu.to_string()])
             .arg("--json")
             .arg(&json);
         if let Some(pid) = pid {
@@ -147,11 +137,7 @@ impl Bench {
         }
         let output = generator.output().context("cannot run the load generator")?;
         if !json.exists() {
-            bail!(
-                "{}: {}",
-                scenario.name,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("{}: {}", scenario.name, String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_reader(File::open(&json)?).context("the generator's report cannot be read")
     }

@@ -20,25 +20,18 @@ pub(crate) struct Sim {
 impl Sim {
     /// A short run, the same each time.
     pub(crate) fn smoke() -> Self {
-        Self {
-            seed: Some(1_000),
-            rounds: Some(200),
-        }
+        Self { seed: Some(1_000), rounds: Some(200) }
     }
 
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         let (seed, rounds) = match self.seed {
             Some(seed) => (seed, self.rounds.unwrap_or(1)),
-            None => (
-                SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-                self.rounds.unwrap_or(2000),
-            ),
+            None => (SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(), self.rounds.unwrap_or(2000)),
         };
         println!("sim: seeds {seed} to {}", seed + rounds.saturating_sub(1));
         let mut test = workspace.cargo(["test", "--package", "broker-store", "--test", "it"]);
         test.args(["--", "simulation", "--nocapture"]);
-        test.env("RINGMQ_SIM_SEED", seed.to_string())
-            .env("RINGMQ_SIM_ROUNDS", rounds.to_string());
+        test.env("RINGMQ_SIM_SEED", seed.to_string()).env("RINGMQ_SIM_ROUNDS", rounds.to_string());
         run(&mut test)
     }
 }

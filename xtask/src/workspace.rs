@@ -24,15 +24,9 @@ pub(crate) enum Profile {
 impl Workspace {
     /// Finds the repository that this program was built from.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask is not in a workspace")?;
-        let target =
-            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-        Ok(Self {
-            root: root.to_owned(),
-            target,
-        })
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+        Ok(Self { root: root.to_owned(), target })
     }
 
     /// The directory with the workspace's Cargo.toml.
@@ -95,9 +89,7 @@ impl Workspace {
 /// Prints a command, runs it to its end, and makes its failure an error.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {}", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
     if !status.success() {
         bail!("{}: {status}", shown(command));
     }
@@ -106,9 +98,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program
-        .file_name()
-        .map_or_else(|| program.to_string_lossy(), OsStr::to_string_lossy);
+    let name = program.file_name().map_or_else(|| program.to_string_lossy(), OsStr::to_string_lossy);
     let mut shown = name.into_owned();
     for argument in command.get_args() {
         shown.push(' ');

@@ -78,25 +78,10 @@ pub(crate) fn serve(listener: TcpListener, fault: Fault) {
 impl Connection {
     fn new(stream: TcpStream, fault: Fault) -> std::io::Result<(TcpStream, Self)> {
         stream.set_nodelay(true)?;
-        let outlet = Outlet {
-            stream: stream.try_clone()?,
-            output: Vec::new(),
-            delivery_tag: 0,
-        };
+        let outlet = Outlet { stream: stream.try_clone()?, output: Vec::new(), delivery_tag: 0 };
         let outlet = Arc::new(Mutex::new(outlet));
         let (publish, content, body_left, published, confirms) = (None, Vec::new(), None, 0, false);
-        Ok((
-            stream,
-            Self {
-                outlet,
-                publish,
-                content,
-                body_left,
-                published,
-                confirms,
-                fault,
-            },
-        ))
+        Ok((stream, Self { outlet, publish, content, body_left, published, confirms, fault }))
     }
 
     fn run(&mut self, mut stream: TcpStream, relay: &Mutex<Relay>) -> std::io::Result<()> {
@@ -143,10 +128,7 @@ impl Connection {
                     requeue: false,
                 })
             } else {
-                basic::AMQPMethod::Ack(basic::Ack {
-                    delivery_tag: self.published,
-                    multiple: true,
-                })
+                basic::AMQPMethod::Ack(basic::Ack { delivery_tag: self.published, multiple: true })
             };
             self.send(AMQPClass::Basic(ack));
         }
@@ -207,30 +189,24 @@ impl Connection {
         };
         let answer = match method {
             AMQPClass::Connection(method) => connection_answer(method),
-            AMQPClass::Channel(_) => Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(
-                channel::OpenOk {},
-            ))),
-            AMQPClass::Exchange(exchange::AMQPMethod::Declare(_)) => Some(AMQPClass::Exchange(
-                exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {}),
-            )),
-            AMQPClass::Exchange(_) => Some(AMQPClass::Exchange(exchange::AMQPMethod::DeleteOk(
-                exchange::DeleteOk {},
-            ))),
+            AMQPClass::Channel(_) => Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))),
+            AMQPClass::Exchange(exchange::AMQPMethod::Declare(_)) => {
+                Some(AMQPClass::Exchange(exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {})))
+            }
+            AMQPClass::Exchange(_) => {
+                Some(AMQPClass::Exchange(exchange::AMQPMethod::DeleteOk(exchange::DeleteOk {})))
+            }
             AMQPClass::Queue(method) => Some(AMQPClass::Queue(relay.queue_answer(method))),
             AMQPClass::Confirm(_) => {
                 self.confirms = true;
-                Some(AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(
-                    confirm::SelectOk {},
-                )))
+                Some(AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})))
             }
             AMQPClass::Basic(basic::AMQPMethod::Qos(_)) => {
                 Some(AMQPClass::Basic(basic::AMQPMethod::QosOk(basic::QosOk {})))
             }
             AMQPClass::Basic(basic::AMQPMethod::Consume(consume)) => {
                 let consumer_tag = consume.consumer_tag;
-                let ok = basic::ConsumeOk {
-                    consumer_tag: consumer_tag.clone(),
-                };
+                let ok = basic::ConsumeOk { consumer_tag: consumer_tag.clone() };
                 self.send(AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)));
                 relay.consume(consume.queue.as_str(), consumer_tag.as_str(), &self.outlet);
                 None
@@ -257,10 +233,7 @@ impl Relay {
             }
             queue::AMQPMethod::Bind(bind) => {
                 let key = (bind.exchange.as_str().into(), bind.routing_key.as_str().into());
-                self.bindings
-                    .entry(key)
-                    .or_default()
-                    .push(bind.queue.as_str().into());
+                self.bindings.entry(key).or_default().push(bind.queue.as_str().into());
                 queue::AMQPMethod::BindOk(queue::BindOk {})
             }
             queue::AMQPMethod::Delete(delete) => {
@@ -319,17 +292,11 @@ impl Queue {
         let outlet = &mut *lock(outlet);
         outlet.delivery_tag += 1;
         write_frame_head(&mut outlet.output, 1, 4 + 1 + tag.len() + 8 + 1 + 2);
-        outlet
-            .output
-            .extend_from_slice(&[0, 60, 0, 60, u8::try_from(tag.len()).unwrap()]);
+        outlet.output.extend_from_slice(&[0, 60, 0, 60, u8::try_from(tag.len()).unwrap()]);
         outlet.output.extend_from_slice(tag.as_bytes());
-        outlet
-            .output
-            .extend_from_slice(&outlet.delivery_tag.to_be_bytes());
+        outlet.output.extend_from_slice(&outlet.delivery_tag.to_be_bytes());
         // Exchange and routing key stay empty.
-        outlet
-            .output
-            .extend_from_slice(&[u8::from(redelivered), 0, 0, 0xce]);
+        outlet.output.extend_from_slice(&[u8::from(redelivered), 0, 0, 0xce]);
         outlet.output.extend_from_slice(content);
     }
 }
@@ -341,11 +308,7 @@ impl Outlet {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let result = if self.output.is_empty() {
-            Ok(())
-        } else {
-            self.stream.write_all(&self.output)
-        };
+        let result = if self.output.is_empty() { Ok(()) } else { self.stream.write_all(&self.output) };
         self.output.clear();
         result
     }
@@ -363,11 +326,9 @@ fn connection_start() -> AMQPClass {
 
 fn connection_answer(method: connection::AMQPMethod) -> Option<AMQPClass> {
     let answer = match method {
-        connection::AMQPMethod::StartOk(_) => connection::AMQPMethod::Tune(connection::Tune {
-            channel_max: 1,
-            frame_max: FRAME_MAX,
-            heartbeat: 60,
-        }),
+        connection::AMQPMethod::StartOk(_) => {
+            connection::AMQPMethod::Tune(connection::Tune { channel_max: 1, frame_max: FRAME_MAX, heartbeat: 60 })
+        }
         connection::AMQPMethod::Open(_) => connection::AMQPMethod::OpenOk(connection::OpenOk {}),
         connection::AMQPMethod::Close(_) => connection::AMQPMethod::CloseOk(connection::CloseOk {}),
         _ => return None,

@@ -19,12 +19,7 @@ pub fn check_field<T: PartialEq + fmt::Display>(
     if current == received {
         return Ok(());
     }
-    Err(inequivalent(
-        resource,
-        field,
-        format_args!("'{received}'"),
-        format_args!("'{current}'"),
-    ))
+    Err(inequivalent(resource, field, format_args!("'{received}'"), format_args!("'{current}'")))
 }
 
 /// 406 if one of the arguments `keys` of a redeclare differs from what exists. The first in the order of `keys` is
@@ -47,20 +42,10 @@ pub fn check_arguments(
                 ));
             }
             (Some(value), None) if !is_default(key, value) => {
-                return Err(inequivalent(
-                    resource,
-                    key,
-                    format_args!("none"),
-                    format_args!("{}", Typed(value)),
-                ));
+                return Err(inequivalent(resource, key, format_args!("none"), format_args!("{}", Typed(value))));
             }
             (None, Some(value)) if !is_default(key, value) => {
-                return Err(inequivalent(
-                    resource,
-                    key,
-                    format_args!("{}", Typed(value)),
-                    format_args!("none"),
-                ));
+                return Err(inequivalent(resource, key, format_args!("{}", Typed(value)), format_args!("none")));
             }
             _ => {}
         }
@@ -74,9 +59,8 @@ fn inequivalent(
     received: fmt::Arguments<'_>,
     current: fmt::Arguments<'_>,
 ) -> ChannelError {
-    ChannelCode::PreconditionFailed.error(format!(
-        "inequivalent arg '{key}' for {resource}: received {received} but current is {current}"
-    ))
+    ChannelCode::PreconditionFailed
+        .error(format!("inequivalent arg '{key}' for {resource}: received {received} but current is {current}"))
 }
 
 /// A classic queue may say that it is one, or not.
@@ -196,9 +180,7 @@ impl fmt::Display for ErlangTerm<'_> {
             Kind::Other(AMQPValue::DecimalValue(value)) => write!(f, "{{{},{}}}", value.scale, value.value),
             Kind::Other(AMQPValue::FieldArray(values)) => {
                 let values = values.as_slice().iter();
-                write_list(f, values, |f, value| {
-                    write!(f, "{{{},{}}}", type_name(value), ErlangTerm(value))
-                })
+                write_list(f, values, |f, value| write!(f, "{{{},{}}}", type_name(value), ErlangTerm(value)))
             }
             Kind::Other(AMQPValue::FieldTable(table)) => write_list(f, table, |f, (name, value)| {
                 f.write_str("{")?;
@@ -268,9 +250,7 @@ mod tests {
     fn fields_that_differ_are_named() {
         assert_eq!(check_field(QUEUE, "durable", true, true), Ok(()));
         assert_eq!(
-            check_field(Resource::exchange("/", "x"), "durable", false, true)
-                .unwrap_err()
-                .to_string(),
+            check_field(Resource::exchange("/", "x"), "durable", false, true).unwrap_err().to_string(),
             "PRECONDITION_FAILED - inequivalent arg 'durable' for exchange 'x' in vhost '/': \
              received 'true' but current is 'false'"
         );
@@ -279,8 +259,7 @@ mod tests {
     #[test]
     fn arguments_that_differ_are_named_with_values() {
         let ten = || Some(AMQPValue::LongInt(10));
-        let prefix =
-            "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received ";
+        let prefix = "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received ";
         assert_eq!(
             check("x-max-length", None, ten()),
             format!("{prefix}the value '10' of type 'signedint' but current is none")
@@ -305,28 +284,12 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_within_their_class() {
-        assert_eq!(
-            check(
-                "k",
-                Some(AMQPValue::LongInt(5)),
-                Some(AMQPValue::ShortShortUInt(5))
-            ),
-            ""
-        );
-        assert_eq!(
-            check("k", Some(AMQPValue::Float(0.5)), Some(AMQPValue::Double(0.5))),
-            ""
-        );
+        assert_eq!(check("k", Some(AMQPValue::LongInt(5)), Some(AMQPValue::ShortShortUInt(5))), "");
+        assert_eq!(check("k", Some(AMQPValue::Float(0.5)), Some(AMQPValue::Double(0.5))), "");
         assert_eq!(check("k", Some(string("5")), Some(string("5"))), "");
-        assert_ne!(
-            check("k", Some(AMQPValue::LongInt(1)), Some(AMQPValue::Double(1.0))),
-            ""
-        );
+        assert_ne!(check("k", Some(AMQPValue::LongInt(1)), Some(AMQPValue::Double(1.0))), "");
         assert_ne!(check("k", Some(AMQPValue::LongInt(5)), Some(string("5"))), "");
-        assert_ne!(
-            check("k", Some(AMQPValue::Boolean(true)), Some(AMQPValue::LongInt(1))),
-            ""
-        );
+        assert_ne!(check("k", Some(AMQPValue::Boolean(true)), Some(AMQPValue::LongInt(1))), "");
     }
 
     #[test]
@@ -340,10 +303,7 @@ mod tests {
     fn only_the_given_keys_are_compared() {
         let mut table = FieldTable::default();
         table.insert("x-unknown".into(), AMQPValue::Void);
-        assert_eq!(
-            check_arguments(QUEUE, &["x-expires"], &table, &FieldTable::default()),
-            Ok(())
-        );
+        assert_eq!(check_arguments(QUEUE, &["x-expires"], &table, &FieldTable::default()), Ok(()));
     }
 
     #[test]
@@ -356,13 +316,7 @@ mod tests {
             r#"[{<<"a">>,longstr,<<"b">>},{<<"n">>,double,1.0}]"#
         );
         let array = vec![AMQPValue::Boolean(true), AMQPValue::Void].into();
-        assert_eq!(
-            ErlangTerm(&AMQPValue::FieldArray(array)).to_string(),
-            "[{bool,true},{void,undefined}]"
-        );
-        assert_eq!(
-            ErlangTerm(&AMQPValue::ByteArray(vec![255, 0].into())).to_string(),
-            "<<255,0>>"
-        );
+        assert_eq!(ErlangTerm(&AMQPValue::FieldArray(array)).to_string(), "[{bool,true},{void,undefined}]");
+        assert_eq!(ErlangTerm(&AMQPValue::ByteArray(vec![255, 0].into())).to_string(), "<<255,0>>");
     }
 }

@@ -152,19 +152,15 @@ impl BindingSet {
     /// Adds a row that [`BindingSet::find`] has not found.
     pub(crate) fn insert(&mut self, binding: Binding) -> BindingId {
         let hash = row_hash(&binding);
-        let id =
-            BindingId(u32::try_from(self.rows.insert(binding)).expect("memory ends before 2^32 bindings"));
+        let id = BindingId(u32::try_from(self.rows.insert(binding)).expect("memory ends before 2^32 bindings"));
         let rows = &self.rows;
-        self.by_identity
-            .insert_unique(hash, id, |other| row_hash(&rows[other.index()]));
+        self.by_identity.insert_unique(hash, id, |other| row_hash(&rows[other.index()]));
         id
     }
 
     pub(crate) fn remove(&mut self, id: BindingId) -> Binding {
         let binding = self.rows.remove(id.index());
-        let entry = self
-            .by_identity
-            .find_entry(row_hash(&binding), |other| *other == id);
+        let entry = self.by_identity.find_entry(row_hash(&binding), |other| *other == id);
         entry.expect("each row is in the table").remove();
         binding
     }
@@ -191,12 +187,7 @@ impl BindingSet {
 }
 
 fn row_hash(binding: &Binding) -> u64 {
-    identity_hash(
-        binding.source,
-        binding.destination,
-        &binding.routing_key,
-        &binding.arguments,
-    )
+    identity_hash(binding.source, binding.destination, &binding.routing_key, &binding.arguments)
 }
 
 fn identity_hash(source: ExchangeId, destination: Destination, key: &str, arguments: &EncodedTable) -> u64 {
@@ -236,20 +227,11 @@ pub(crate) mod tests {
         let first = set.insert(binding(1, "k", &plain));
         let second = set.insert(binding(1, "k", &other));
         let row = binding(1, "k", &other);
-        assert_eq!(
-            set.find(row.source, row.destination, "k", &row.arguments),
-            Some(second)
-        );
+        assert_eq!(set.find(row.source, row.destination, "k", &row.arguments), Some(second));
         set.remove(second);
         assert_eq!(set.find(row.source, row.destination, "k", &row.arguments), None);
-        assert_eq!(
-            set.find(row.source, row.destination, "k", &EncodedTable::new(&plain)),
-            Some(first)
-        );
-        assert_eq!(
-            set.find(row.source, row.destination, "other", &EncodedTable::new(&plain)),
-            None
-        );
+        assert_eq!(set.find(row.source, row.destination, "k", &EncodedTable::new(&plain)), Some(first));
+        assert_eq!(set.find(row.source, row.destination, "other", &EncodedTable::new(&plain)), None);
         assert_eq!(set.len(), 1);
     }
 
@@ -288,9 +270,6 @@ pub(crate) mod tests {
         };
         let json = serde_json::to_string(&definition).unwrap();
         assert!(json.contains(r#""destination_kind":"queue""#), "{json}");
-        assert_eq!(
-            serde_json::from_str::<BindingDefinition>(&json).unwrap(),
-            definition
-        );
+        assert_eq!(serde_json::from_str::<BindingDefinition>(&json).unwrap(), definition);
     }
 }

@@ -76,10 +76,7 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], FieldTableEr
 fn long_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], FieldTableError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(FieldTableError::Malformed)?;
     *bytes = rest;
-    take(
-        bytes,
-        usize::try_from(u32::from_be_bytes(*length)).map_err(|_| FieldTableError::Malformed)?,
-    )
+    take(bytes, usize::try_from(u32::from_be_bytes(*length)).map_err(|_| FieldTableError::Malformed)?)
 }
 
 /// A field table in one allocation, or none if it is empty. Tables with the same entries of the same types have
@@ -152,11 +149,7 @@ pub mod exact {
     }
 
     fn tagged_table(table: &FieldTable) -> BTreeMap<String, Value> {
-        table
-            .inner()
-            .iter()
-            .map(|(name, value)| (name.to_string(), tagged(value)))
-            .collect()
+        table.inner().iter().map(|(name, value)| (name.to_string(), tagged(value))).collect()
     }
 
     fn tagged(value: &AMQPValue) -> Value {
@@ -171,10 +164,9 @@ pub mod exact {
             AMQPValue::LongLongInt(value) => Value::Long(*value),
             AMQPValue::Float(value) => Value::FloatBits(value.to_bits()),
             AMQPValue::Double(value) => Value::DoubleBits(value.to_bits()),
-            AMQPValue::DecimalValue(DecimalValue { scale, value }) => Value::Decimal {
-                scale: *scale,
-                value: *value,
-            },
+            AMQPValue::DecimalValue(DecimalValue { scale, value }) => {
+                Value::Decimal { scale: *scale, value: *value }
+            }
             AMQPValue::ShortString(value) => Value::ShortStr(value.to_string()),
             AMQPValue::LongString(value) => match std::str::from_utf8(value.as_bytes()) {
                 Ok(text) => Value::LongStr(text.to_owned()),
@@ -191,10 +183,7 @@ pub mod exact {
     fn plain_table(table: BTreeMap<String, Value>) -> Result<FieldTable, String> {
         let mut plain_table = FieldTable::default();
         for (name, value) in table {
-            plain_table.insert(
-                ShortString::try_new(name).map_err(|error| error.to_string())?,
-                plain(value)?,
-            );
+            plain_table.insert(ShortString::try_new(name).map_err(|error| error.to_string())?, plain(value)?);
         }
         Ok(plain_table)
     }
@@ -251,8 +240,7 @@ pub(crate) mod tests {
             any::<i64>().prop_map(AMQPValue::LongLongInt),
             any::<f32>().prop_map(AMQPValue::Float),
             any::<f64>().prop_map(AMQPValue::Double),
-            any::<(u8, u32)>()
-                .prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
+            any::<(u8, u32)>().prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
             any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
             any::<String>().prop_map(|text| AMQPValue::LongString(text.into())),
             any::<u64>().prop_map(AMQPValue::Timestamp),
@@ -261,8 +249,7 @@ pub(crate) mod tests {
         ];
         leaf.prop_recursive(3, 20, 4, |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4)
-                    .prop_map(|values| AMQPValue::FieldArray(values.into())),
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|values| AMQPValue::FieldArray(values.into())),
                 table_of(inner).prop_map(AMQPValue::FieldTable),
             ]
         })

@@ -81,12 +81,7 @@ impl<'a> Message<'a> {
         let (routing_key, rest) = short_string(rest)?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (properties, body) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        Some(Self {
-            exchange,
-            routing_key,
-            properties,
-            body,
-        })
+        Some(Self { exchange, routing_key, properties, body })
     }
 }
 

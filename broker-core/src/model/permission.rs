@@ -41,22 +41,14 @@ impl PermissionDefinition {
     #[must_use]
     pub fn full(user: &str, vhost: &str) -> Self {
         let all = || ".*".to_owned();
-        Self {
-            user: user.to_owned(),
-            vhost: vhost.to_owned(),
-            configure: all(),
-            write: all(),
-            read: all(),
-        }
+        Self { user: user.to_owned(), vhost: vhost.to_owned(), configure: all(), write: all(), read: all() }
     }
 
     /// The first of the three that is not a regular expression, with the reason. Such a one matches nothing.
     pub fn check(&self) -> Result<(), (Access, String)> {
-        for (access, pattern) in [
-            (Access::Configure, &self.configure),
-            (Access::Write, &self.write),
-            (Access::Read, &self.read),
-        ] {
+        for (access, pattern) in
+            [(Access::Configure, &self.configure), (Access::Write, &self.write), (Access::Read, &self.read)]
+        {
             compile(pattern).map_err(|error| (access, error.to_string()))?;
         }
         Ok(())
@@ -134,22 +126,12 @@ impl Permissions {
         let user = definition.user.as_str().into();
         let users = self.by_vhost.entry(definition.vhost.as_str().into()).or_default();
         let [configure, write, read] = Default::default();
-        users.insert(
-            user,
-            Permission {
-                definition,
-                configure,
-                write,
-                read,
-            },
-        );
+        users.insert(user, Permission { definition, configure, write, read });
     }
 
     /// Removes the permissions of a user in a virtual host; true if there were any.
     pub fn remove(&mut self, user: &str, vhost: &str) -> bool {
-        self.by_vhost
-            .get_mut(vhost)
-            .is_some_and(|users| users.remove(user).is_some())
+        self.by_vhost.get_mut(vhost).is_some_and(|users| users.remove(user).is_some())
     }
 
     /// Removes all permissions of a user, in every virtual host.
@@ -172,10 +154,7 @@ impl Permissions {
 
     /// All permissions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &PermissionDefinition> {
-        self.by_vhost
-            .values()
-            .flat_map(FxHashMap::values)
-            .map(|permission| &permission.definition)
+        self.by_vhost.values().flat_map(FxHashMap::values).map(|permission| &permission.definition)
     }
 
     /// 403 if the user may not do that.
@@ -184,15 +163,11 @@ impl Permissions {
         if resource.kind == ResourceKind::Exchange && resource.name == DEFAULT_EXCHANGE {
             resource.name = DEFAULT_EXCHANGE_ALIAS;
         }
-        let permission = self
-            .by_vhost
-            .get(resource.vhost)
-            .and_then(|users| users.get(user));
+        let permission = self.by_vhost.get(resource.vhost).and_then(|users| users.get(user));
         if permission.is_some_and(|permission| permission.allows(access, resource.name)) {
             return Ok(());
         }
-        Err(ChannelCode::AccessRefused
-            .error(format!("{access} access to {resource} refused for user '{user}'")))
+        Err(ChannelCode::AccessRefused.error(format!("{access} access to {resource} refused for user '{user}'")))
     }
 }
 
@@ -230,17 +205,11 @@ mod tests {
     fn refusals_name_what_and_who() {
         let permissions = permissions("", "", ".*");
         assert_eq!(
-            permissions
-                .check("u", Access::Configure, queue("q"))
-                .unwrap_err()
-                .to_string(),
+            permissions.check("u", Access::Configure, queue("q")).unwrap_err().to_string(),
             "ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'u'"
         );
         assert_eq!(
-            permissions
-                .check("u", Access::Write, Resource::exchange("/", ""))
-                .unwrap_err()
-                .to_string(),
+            permissions.check("u", Access::Write, Resource::exchange("/", "")).unwrap_err().to_string(),
             "ACCESS_REFUSED - write access to exchange 'amq.default' in vhost '/' refused for user 'u'"
         );
         assert_eq!(permissions.check("u", Access::Read, queue("q")), Ok(()));
@@ -250,10 +219,7 @@ mod tests {
     fn empty_and_malformed_expressions_match_nothing() {
         for pattern in ["", "(", "a{99999}{99999}"] {
             let permissions = permissions(pattern, ".*", ".*");
-            assert!(
-                permissions.check("u", Access::Configure, queue("q")).is_err(),
-                "{pattern:?}"
-            );
+            assert!(permissions.check("u", Access::Configure, queue("q")).is_err(), "{pattern:?}");
         }
         let mut definition = PermissionDefinition::full("u", "/");
         assert_eq!(definition.check(), Ok(()));
@@ -264,21 +230,14 @@ mod tests {
     #[test]
     fn the_default_exchange_is_checked_as_amq_default() {
         let permissions = permissions("", "^amq\\.default$", "");
-        assert_eq!(
-            permissions.check("u", Access::Write, Resource::exchange("/", "")),
-            Ok(())
-        );
+        assert_eq!(permissions.check("u", Access::Write, Resource::exchange("/", "")), Ok(()));
     }
 
     #[test]
     fn strangers_and_other_virtual_hosts_have_no_permissions() {
         let mut permissions = permissions(".*", ".*", ".*");
         assert!(permissions.check("other", Access::Read, queue("q")).is_err());
-        assert!(
-            permissions
-                .check("u", Access::Read, Resource::queue("other", "q"))
-                .is_err()
-        );
+        assert!(permissions.check("u", Access::Read, Resource::queue("other", "q")).is_err());
         assert!(permissions.get("u", "other").is_none());
         assert!(permissions.remove("u", "/"));
         assert!(!permissions.remove("u", "/"));
@@ -295,10 +254,7 @@ mod tests {
     fn replacing_takes_effect_at_once() {
         let mut permissions = permissions(".*", "", "");
         assert_eq!(permissions.check("u", Access::Configure, queue("q")), Ok(()));
-        permissions.set(PermissionDefinition {
-            configure: String::new(),
-            ..PermissionDefinition::full("u", "/")
-        });
+        permissions.set(PermissionDefinition { configure: String::new(), ..PermissionDefinition::full("u", "/") });
         assert!(permissions.check("u", Access::Configure, queue("q")).is_err());
         assert_eq!(permissions.check("u", Access::Write, queue("q")), Ok(()));
     }

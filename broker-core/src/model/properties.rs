@@ -81,10 +81,7 @@ impl<'a> Properties<'a> {
         match *bytes {
             [0, 0] => Ok(Self::default()),
             // Only delivery-mode: what most publishers of persistent messages send.
-            [0x10, 0, delivery_mode] => Ok(Self {
-                delivery_mode: Some(delivery_mode),
-                ..Self::default()
-            }),
+            [0x10, 0, delivery_mode] => Ok(Self { delivery_mode: Some(delivery_mode), ..Self::default() }),
             _ => Self::parse_list(bytes),
         }
     }
@@ -110,15 +107,11 @@ impl<'a> Properties<'a> {
             headers: has(flag::HEADERS).then(|| table(rest)).transpose()?,
             delivery_mode: has(flag::DELIVERY_MODE).then(|| octet(rest)).transpose()?,
             priority: has(flag::PRIORITY).then(|| octet(rest)).transpose()?,
-            correlation_id: has(flag::CORRELATION_ID)
-                .then(|| short_string(rest))
-                .transpose()?,
+            correlation_id: has(flag::CORRELATION_ID).then(|| short_string(rest)).transpose()?,
             reply_to: has(flag::REPLY_TO).then(|| short_string(rest)).transpose()?,
             expiration: has(flag::EXPIRATION).then(|| text(rest)).transpose()?,
             message_id: has(flag::MESSAGE_ID).then(|| short_string(rest)).transpose()?,
-            timestamp: has(flag::TIMESTAMP)
-                .then(|| array(rest).map(u64::from_be_bytes))
-                .transpose()?,
+            timestamp: has(flag::TIMESTAMP).then(|| array(rest).map(u64::from_be_bytes)).transpose()?,
             user_id: None,
         };
         skip_short_strings(flags & flag::TYPE, rest)?;
@@ -126,17 +119,12 @@ impl<'a> Properties<'a> {
             properties.user_id = Some(text(rest)?);
         }
         skip_short_strings(flags & (flag::APP_ID | flag::CLUSTER_ID), rest)?;
-        if rest.is_empty() {
-            Ok(properties)
-        } else {
-            Err(PropertiesError::Trailing)
-        }
+        if rest.is_empty() { Ok(properties) } else { Err(PropertiesError::Trailing) }
     }
 
     /// Parses the headers; empty if there are none.
     pub fn parse_headers(&self) -> Result<FieldTable, FieldTableError> {
-        self.headers
-            .map_or_else(|| Ok(FieldTable::default()), field_table::parse)
+        self.headers.map_or_else(|| Ok(FieldTable::default()), field_table::parse)
     }
 
     /// True for `delivery-mode` 2.
@@ -151,9 +139,8 @@ impl<'a> Properties<'a> {
         let Some(text) = self.expiration else {
             return Ok(None);
         };
-        let refused = |why: String| {
-            ChannelCode::PreconditionFailed.error(format!("invalid expiration '{text}': {why}"))
-        };
+        let refused =
+            |why: String| ChannelCode::PreconditionFailed.error(format!("invalid expiration '{text}': {why}"));
         let digits_at = usize::from(text.starts_with(['+', '-']));
         let digits_end = text[digits_at..]
             .find(|character: char| !character.is_ascii_digit())
@@ -204,16 +191,9 @@ fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, PropertiesError> {
 
 /// A table with its length.
 fn table<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PropertiesError> {
-    let length = rest
-        .first_chunk()
-        .map(|length| u32::from_be_bytes(*length))
-        .ok_or(PropertiesError::Short)?;
-    let end = usize::try_from(length)
-        .ok()
-        .and_then(|length| length.checked_add(4));
-    let (taken, behind) = end
-        .and_then(|end| rest.split_at_checked(end))
-        .ok_or(PropertiesError::Short)?;
+    let length = rest.first_chunk().map(|length| u32::from_be_bytes(*length)).ok_or(PropertiesError::Short)?;
+    let end = usize::try_from(length).ok().and_then(|length| length.checked_add(4));
+    let (taken, behind) = end.and_then(|end| rest.split_at_checked(end)).ok_or(PropertiesError::Short)?;
     *rest = behind;
     Ok(taken)
 }
@@ -229,30 +209,13 @@ mod tests {
     use crate::model::field_table::tests::any_table;
 
     fn encode(properties: &AMQPProperties) -> Vec<u8> {
-        gen_properties(properties)(WriteContext::from(Vec::new()))
-            .unwrap()
-            .into_inner()
-            .0
+        gen_properties(properties)(WriteContext::from(Vec::new())).unwrap().into_inner().0
     }
 
     fn any_properties() -> impl Strategy<Value = AMQPProperties> {
         let string = || prop::option::of("[a-z0-9é]{0,12}");
-        let strings = (
-            string(),
-            string(),
-            string(),
-            string(),
-            string(),
-            string(),
-            string(),
-            string(),
-        );
-        let more = (
-            string(),
-            string(),
-            prop::option::of(any::<u8>()),
-            prop::option::of(any::<u8>()),
-        );
+        let strings = (string(), string(), string(), string(), string(), string(), string(), string());
+        let more = (string(), string(), prop::option::of(any::<u8>()), prop::option::of(any::<u8>()));
         let rest = (prop::option::of(any::<u64>()), prop::option::of(any_table()));
         (strings, more, rest).prop_map(|(s, m, r)| {
             let mut properties = AMQPProperties::default();
@@ -328,10 +291,7 @@ mod tests {
         assert_eq!(Properties::parse(&[0, 2]), Err(PropertiesError::UnknownFlag));
         assert_eq!(Properties::parse(&[0, 1, 0, 0]), Ok(Properties::default()));
         assert_eq!(Properties::parse(&[0, 1, 0, 1, 0, 0]), Ok(Properties::default()));
-        assert_eq!(
-            Properties::parse(&[0, 1, 0x80, 0]),
-            Err(PropertiesError::UnknownFlag)
-        );
+        assert_eq!(Properties::parse(&[0, 1, 0x80, 0]), Err(PropertiesError::UnknownFlag));
         assert_eq!(Properties::parse(&[0, 0, 9]), Err(PropertiesError::Trailing));
     }
 
@@ -339,10 +299,7 @@ mod tests {
     fn strings_that_are_only_passed_on_may_be_any_bytes() {
         let correlation_id = Properties::parse(&[0x04, 0, 2, 0xff, 0]).unwrap().correlation_id;
         assert_eq!(correlation_id, Some(&[0xff, 0][..]));
-        assert_eq!(
-            Properties::parse(&[0x01, 0, 1, 0xff]),
-            Err(PropertiesError::NotUtf8)
-        );
+        assert_eq!(Properties::parse(&[0x01, 0, 1, 0xff]), Err(PropertiesError::NotUtf8));
     }
 
     #[test]
@@ -358,18 +315,10 @@ mod tests {
     fn expiration_is_a_number_of_milliseconds() {
         let check = |text: &str| {
             let expiration = Some(text);
-            Properties {
-                expiration,
-                ..Properties::default()
-            }
-            .expiration_ms()
-            .map_err(|e| e.to_string())
+            Properties { expiration, ..Properties::default() }.expiration_ms().map_err(|e| e.to_string())
         };
-        let refused = |text: &str, why: &str| {
-            Err(format!(
-                "PRECONDITION_FAILED - invalid expiration '{text}': {why}"
-            ))
-        };
+        let refused =
+            |text: &str, why: &str| Err(format!("PRECONDITION_FAILED - invalid expiration '{text}': {why}"));
         assert_eq!(Properties::default().expiration_ms(), Ok(None));
         assert_eq!(check("0"), Ok(Some(0)));
         assert_eq!(check("60000"), Ok(Some(60_000)));
@@ -378,10 +327,7 @@ mod tests {
         assert_eq!(check("abc"), refused("abc", "no_integer"));
         assert_eq!(check("-1"), refused("-1", "{value_negative,-1}"));
         assert_eq!(check("10s"), refused("10s", "{leftover_string,\"s\"}"));
-        assert_eq!(
-            check("315360000001"),
-            refused("315360000001", "{value_too_big,315360000001}")
-        );
+        assert_eq!(check("315360000001"), refused("315360000001", "{value_too_big,315360000001}"));
         let huge = "9".repeat(60);
         assert_eq!(check(&huge), refused(&huge, &format!("{{value_too_big,{huge}}}")));
     }

@@ -148,12 +148,7 @@ impl RoutingTable {
         let name: Arc<str> = definition.name.as_str().into();
         let index = ExchangeIndex::new(&definition);
         let (outgoing, incoming) = (BindingList::Empty, BindingList::Empty);
-        let slot = self.exchanges.insert(Exchange {
-            definition: Arc::new(definition),
-            index,
-            outgoing,
-            incoming,
-        });
+        let slot = self.exchanges.insert(Exchange { definition: Arc::new(definition), index, outgoing, incoming });
         let id = ExchangeId::from_index(slot);
         self.exchanges_by_name.insert(name, id);
         id
@@ -199,23 +194,14 @@ impl RoutingTable {
     pub fn add_queue(&mut self, queue: QueueId, name: Arc<str>) {
         let displaced = self.queues_by_name.insert(Arc::clone(&name), queue);
         assert!(displaced.is_none(), "a queue is added once");
-        self.queues.insert(
-            queue,
-            Queue {
-                name,
-                incoming: BindingList::Empty,
-            },
-        );
+        self.queues.insert(queue, Queue { name, incoming: BindingList::Empty });
     }
 
     /// Deletes a queue with all bindings to it.
     pub fn remove_queue(&mut self, queue: QueueId) -> Removed {
         let mut removed = Removed::default();
         let mut unused = Vec::new();
-        let incoming = self
-            .queues
-            .get_mut(&queue)
-            .map(|queue| std::mem::take(&mut queue.incoming));
+        let incoming = self.queues.get_mut(&queue).map(|queue| std::mem::take(&mut queue.incoming));
         for id in incoming.unwrap_or_default().as_slice() {
             self.remove_binding(*id, false, &mut removed, &mut unused);
         }
@@ -239,18 +225,11 @@ impl RoutingTable {
         arguments: &FieldTable,
     ) -> bool {
         let encoded = EncodedTable::new(arguments);
-        if self
-            .bindings
-            .find(source, destination, routing_key, &encoded)
-            .is_some()
-        {
+        if self.bindings.find(source, destination, routing_key, &encoded).is_some() {
             return false;
         }
         let exchange = &mut self.exchanges[source.index()];
-        let routing_key = exchange
-            .index
-            .shared_key(routing_key)
-            .unwrap_or_else(|| routing_key.into());
+        let routing_key = exchange.index.shared_key(routing_key).unwrap_or_else(|| routing_key.into());
         let id = self.bindings.insert(Binding {
             source,
             destination,
@@ -262,10 +241,8 @@ impl RoutingTable {
         });
         let index_place = exchange.index.insert(id, &routing_key, arguments);
         let source_place = exchange.outgoing.push(id);
-        let destination_place = self
-            .incoming_mut(destination)
-            .expect("a destination is not removed before its bindings")
-            .push(id);
+        let destination_place =
+            self.incoming_mut(destination).expect("a destination is not removed before its bindings").push(id);
         let binding = self.bindings.get_mut(id);
         binding.index_place = index_place;
         binding.source_place = source_place;
@@ -282,9 +259,7 @@ impl RoutingTable {
         routing_key: &str,
         arguments: &FieldTable,
     ) -> bool {
-        self.bindings
-            .find(source, destination, routing_key, &EncodedTable::new(arguments))
-            .is_some()
+        self.bindings.find(source, destination, routing_key, &EncodedTable::new(arguments)).is_some()
     }
 
     /// Unbinds; nothing if there is no such binding.
@@ -295,9 +270,7 @@ impl RoutingTable {
         routing_key: &str,
         arguments: &FieldTable,
     ) -> Option<Removed> {
-        let id = self
-            .bindings
-            .find(source, destination, routing_key, &EncodedTable::new(arguments))?;
+        let id = self.bindings.find(source, destination, routing_key, &EncodedTable::new(arguments))?;
         let mut removed = Removed::default();
         let mut unused = Vec::new();
         self.remove_binding(id, true, &mut removed, &mut unused);
@@ -307,9 +280,7 @@ impl RoutingTable {
 
     /// All bindings, in no order; the implicit ones of the default exchange are not among them.
     pub fn bindings(&self) -> impl Iterator<Item = BindingDefinition> {
-        self.bindings
-            .iter()
-            .map(|binding| self.binding_definition(binding))
+        self.bindings.iter().map(|binding| self.binding_definition(binding))
     }
 
     /// The bindings from an exchange, in no order.
@@ -333,18 +304,15 @@ impl RoutingTable {
     }
 
     fn definitions(&self, list: &BindingList) -> impl Iterator<Item = BindingDefinition> {
-        list.as_slice()
-            .iter()
-            .map(|id| self.binding_definition(self.bindings.get(*id)))
+        list.as_slice().iter().map(|id| self.binding_definition(self.bindings.get(*id)))
     }
 
     fn binding_definition(&self, binding: &Binding) -> BindingDefinition {
         let (destination_kind, destination) = match binding.destination {
             Destination::Queue(queue) => (ResourceKind::Queue, self.queues[&queue].name.to_string()),
-            Destination::Exchange(exchange) => (
-                ResourceKind::Exchange,
-                self.exchange_definition(exchange).name.clone(),
-            ),
+            Destination::Exchange(exchange) => {
+                (ResourceKind::Exchange, self.exchange_definition(exchange).name.clone())
+            }
         };
         BindingDefinition {
             source: self.exchange_definition(binding.source).name.clone(),
@@ -358,10 +326,9 @@ impl RoutingTable {
     fn incoming_mut(&mut self, destination: Destination) -> Option<&mut BindingList> {
         match destination {
             Destination::Queue(queue) => self.queues.get_mut(&queue).map(|queue| &mut queue.incoming),
-            Destination::Exchange(exchange) => self
-                .exchanges
-                .get_mut(exchange.index())
-                .map(|exchange| &mut exchange.incoming),
+            Destination::Exchange(exchange) => {
+                self.exchanges.get_mut(exchange.index()).map(|exchange| &mut exchange.incoming)
+            }
         }
     }
 
@@ -374,9 +341,7 @@ impl RoutingTable {
         removed: &mut Removed,
         unused: &mut Vec<ExchangeId>,
     ) {
-        removed
-            .bindings
-            .push(self.binding_definition(self.bindings.get(id)));
+        removed.bindings.push(self.binding_definition(self.bindings.get(id)));
         let binding = self.bindings.remove(id);
         if listed {
             let place = binding.destination_place;
@@ -431,10 +396,7 @@ impl RoutingTable {
         route: &mut Route,
     ) {
         route.clear();
-        let input = MatchInput {
-            routing_keys,
-            headers: LazyCell::new(headers),
-        };
+        let input = MatchInput { routing_keys, headers: LazyCell::new(headers) };
         route.visit(exchange);
         while let Some(exchange) = route.work.pop() {
             self.route_one(exchange, &input, route);
@@ -443,33 +405,24 @@ impl RoutingTable {
     }
 
     /// What one exchange does with the message: to its bindings, or to the alternate exchange if none matches.
-    fn route_one<F: FnOnce() -> FieldTable>(
-        &self,
-        id: ExchangeId,
-        input: &MatchInput<'_, F>,
-        route: &mut Route,
-    ) {
+    fn route_one<F: FnOnce() -> FieldTable>(&self, id: ExchangeId, input: &MatchInput<'_, F>, route: &mut Route) {
         let exchange = &self.exchanges[id.index()];
         if exchange.definition.name == DEFAULT_EXCHANGE {
-            route
-                .queues
-                .extend(input.routing_keys.iter().filter_map(|key| self.queue(key)));
+            route.queues.extend(input.routing_keys.iter().filter_map(|key| self.queue(key)));
             return;
         }
         route.depends_on_headers |= exchange.definition.kind == ExchangeType::Headers;
         let mut matched = false;
         let mut topic = std::mem::take(&mut route.topic);
-        exchange
-            .index
-            .find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {
-                matched = true;
-                for binding in bindings {
-                    match self.bindings.get(*binding).destination {
-                        Destination::Queue(queue) => route.queues.push(queue),
-                        Destination::Exchange(next) => route.visit(next),
-                    }
+        exchange.index.find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {
+            matched = true;
+            for binding in bindings {
+                match self.bindings.get(*binding).destination {
+                    Destination::Queue(queue) => route.queues.push(queue),
+                    Destination::Exchange(next) => route.visit(next),
                 }
-            });
+            }
+        });
         route.topic = topic;
         if !matched
             && let Some(alternate) = exchange.definition.alternate_exchange()

@@ -78,25 +78,14 @@ impl HashingAlgorithm {
 
     fn digest(self, salt: [u8; SALT_BYTES], password: &[u8]) -> Vec<u8> {
         match self {
-            Self::Sha256 => Sha256::new()
-                .chain_update(salt)
-                .chain_update(password)
-                .finalize()
-                .to_vec(),
-            Self::Sha512 => Sha512::new()
-                .chain_update(salt)
-                .chain_update(password)
-                .finalize()
-                .to_vec(),
+            Self::Sha256 => Sha256::new().chain_update(salt).chain_update(password).finalize().to_vec(),
+            Self::Sha512 => Sha512::new().chain_update(salt).chain_update(password).finalize().to_vec(),
         }
     }
 }
 
 fn equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
-    let difference = one
-        .iter()
-        .zip(other)
-        .fold(0, |difference, (one, other)| difference | (one ^ other));
+    let difference = one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other));
     // The compiler must not see that one set bit decides.
     one.len() == other.len() && std::hint::black_box(difference) == 0
 }
@@ -132,10 +121,7 @@ mod tests {
         assert!(!user.verify_password(b""), "an empty password is no password");
         for hash in ["", "????", "AAAA", "AAAAAAAA"] {
             user.password_hash = hash.into();
-            assert!(
-                !user.verify_password(b"x") && !user.verify_password(b""),
-                "{hash:?}"
-            );
+            assert!(!user.verify_password(b"x") && !user.verify_password(b""), "{hash:?}");
         }
     }
 
@@ -143,10 +129,7 @@ mod tests {
     fn definition_survives_json() {
         let user = UserDefinition::with_password("guest", b"guest", [9, 8, 7, 6], &["administrator"]);
         let json = serde_json::to_string(&user).unwrap();
-        assert!(
-            json.contains(r#""hashing_algorithm":"rabbit_password_hashing_sha256""#),
-            "{json}"
-        );
+        assert!(json.contains(r#""hashing_algorithm":"rabbit_password_hashing_sha256""#), "{json}");
         assert_eq!(serde_json::from_str::<UserDefinition>(&json).unwrap(), user);
     }
 }

@@ -25,11 +25,7 @@ pub struct VhostDefinition {
 impl VhostDefinition {
     /// A virtual host without description and tags.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            description: String::new(),
-            tags: Vec::new(),
-        }
+        Self { name: name.into(), description: String::new(), tags: Vec::new() }
     }
 }
 
@@ -67,21 +63,13 @@ impl<'a> Resource<'a> {
     /// An exchange.
     #[must_use]
     pub const fn exchange(vhost: &'a str, name: &'a str) -> Self {
-        Self {
-            kind: ResourceKind::Exchange,
-            name,
-            vhost,
-        }
+        Self { kind: ResourceKind::Exchange, name, vhost }
     }
 
     /// A queue.
     #[must_use]
     pub const fn queue(vhost: &'a str, name: &'a str) -> Self {
-        Self {
-            kind: ResourceKind::Queue,
-            name,
-            vhost,
-        }
+        Self { kind: ResourceKind::Queue, name, vhost }
     }
 
     /// 404: it does not exist.
@@ -103,14 +91,8 @@ mod tests {
 
     #[test]
     fn resources_are_named_as_in_rabbitmq() {
-        assert_eq!(
-            Resource::queue("/", "q").not_found().to_string(),
-            "NOT_FOUND - no queue 'q' in vhost '/'"
-        );
-        assert_eq!(
-            Resource::exchange("v", "x").to_string(),
-            "exchange 'x' in vhost 'v'"
-        );
+        assert_eq!(Resource::queue("/", "q").not_found().to_string(), "NOT_FOUND - no queue 'q' in vhost '/'");
+        assert_eq!(Resource::exchange("v", "x").to_string(), "exchange 'x' in vhost 'v'");
     }
 
     #[test]

@@ -33,10 +33,7 @@ impl Shard {
         password: &[u8],
         peer: IpAddr,
     ) -> Result<Arc<str>, AuthenticationFailure> {
-        let (name, user) = self
-            .topology
-            .user(username)
-            .ok_or(AuthenticationFailure::Credentials)?;
+        let (name, user) = self.topology.user(username).ok_or(AuthenticationFailure::Credentials)?;
         if !user.verify_password(password) {
             return Err(AuthenticationFailure::Credentials);
         }
@@ -54,7 +51,7 @@ impl Shard {
         let Some((name, _)) = self.topology.vhost(vhost) else {
             return Err(ConnectionCode::NotAllowed.error(format!("vhost {vhost} not found")));
         };
-        if !self.topology.permissions().get(user, vhost).is_some() {
+        if self.topology.permissions().get(user, vhost).is_none() {
             let text = format!("access to vhost '{vhost}' refused for user '{user}'");
             return Err(ConnectionCode::NotAllowed.error(text));
         }

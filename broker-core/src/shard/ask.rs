@@ -25,20 +25,12 @@ impl Shard {
         settlement: Settlement,
     ) {
         if queue.shard == self.id {
-            let address = ChannelAddress {
-                shard: self.id,
-                channel,
-            };
+            let address = ChannelAddress { shard: self.id, channel };
             self.settle_here(sessions, address, queue.queue, tokens, settlement);
         } else {
             let batch = self.peers.batch(queue.shard);
             let tokens = batch.tokens(tokens);
-            batch.push(Op::Settle {
-                channel,
-                queue: queue.queue,
-                tokens,
-                settlement,
-            });
+            batch.push(Op::Settle { channel, queue: queue.queue, tokens, settlement });
         }
     }
 
@@ -54,13 +46,8 @@ impl Shard {
             return;
         };
         let hosted = &mut self.queues[slot as usize];
-        let partition = self
-            .partitions
-            .get_mut(&hosted.partition)
-            .expect("a hosted queue's partition is here");
-        hosted
-            .machine
-            .settle(&mut partition.logs, address, tokens, settlement);
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        hosted.machine.settle(&mut partition.logs, address, tokens, settlement);
         if settlement == Settlement::Ack {
             self.stats.messages_acknowledged += tokens.len() as u64;
         }
@@ -78,18 +65,10 @@ impl Shard {
         bytes: u32,
     ) {
         if queue.shard == self.id {
-            let address = ChannelAddress {
-                shard: self.id,
-                channel,
-            };
+            let address = ChannelAddress { shard: self.id, channel };
             self.return_window_here(sessions, address, consumer, queue.queue, bytes);
         } else {
-            let op = Op::ReturnWindow {
-                channel,
-                consumer,
-                queue: queue.queue,
-                bytes,
-            };
+            let op = Op::ReturnWindow { channel, consumer, queue: queue.queue, bytes };
             self.peers.batch(queue.shard).push(op);
         }
     }
@@ -105,10 +84,7 @@ impl Shard {
         let Some(&slot) = self.slots.get(&queue) else {
             return;
         };
-        if self.queues[slot as usize]
-            .machine
-            .return_window(address, consumer, bytes)
-        {
+        if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
             self.pump(sessions, slot);
         }
     }
@@ -116,16 +92,8 @@ impl Shard {
     /// Lets a queue deliver what it can; if it lacks pages, it is resumed when they are in.
     pub(super) fn pump(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let hosted = &mut self.queues[slot as usize];
-        let partition = self
-            .partitions
-            .get_mut(&hosted.partition)
-            .expect("a hosted queue's partition is here");
-        let mut out = Out {
-            sessions,
-            peers: &mut self.peers,
-            stats: &mut self.stats,
-            me: self.id,
-        };
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
         match hosted.machine.pump(&mut out, &mut partition.logs) {
             Pump::Idle => {}
             Pump::PageIn(_) => partition.wait_for_pages(hosted.id),
@@ -152,31 +120,18 @@ impl Shard {
     }
 
     pub(super) fn ask_here(&mut self, sessions: &mut impl Sessions, ask: Ask) {
-        let found = self
-            .slots
-            .get(&ask.queue)
-            .copied()
-            .filter(|slot| !self.queues[*slot as usize].closing);
+        let found = self.slots.get(&ask.queue).copied().filter(|slot| !self.queues[*slot as usize].closing);
         let Some(slot) = found else {
-            if let Question::Counts {
-                declare: Some(command),
-            } = ask.question
-            {
+            if let Question::Counts { declare: Some(command) } = ask.question {
                 // It has been deleted since it was found. Its removal is on the way to the registrar, before this.
-                let request = TopologyRequest {
-                    reply_to: Some(ask.reply_to),
-                    action: Action::Command(command),
-                };
+                let request = TopologyRequest { reply_to: Some(ask.reply_to), action: Action::Command(command) };
                 return self.request(sessions, request);
             }
             let error = Resource::queue(&ask.vhost, &ask.name).not_found();
             return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
         };
         let hosted = &mut self.queues[slot as usize];
-        let address = ChannelAddress {
-            shard: ask.reply_to.shard,
-            channel: ask.channel,
-        };
+        let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
         match &ask.question {
             Question::Counts { .. } => {
                 let answer = Answer::QueueDeclareOk {
@@ -197,33 +152,21 @@ impl Shard {
                 self.get(sessions, slot, address, no_ack, ask);
             }
             Question::Purge => {
-                let partition = self
-                    .partitions
-                    .get_mut(&hosted.partition)
-                    .expect("a hosted queue's partition is here");
+                let partition =
+                    self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
                 let message_count = wire_count(hosted.machine.purge(&mut partition.logs));
                 self.answer(sessions, ask.reply_to, Answer::QueuePurgeOk { message_count });
             }
-            Question::Delete { if_unused, if_empty } => {
-                self.delete(sessions, slot, &ask, *if_unused, *if_empty)
-            }
+            Question::Delete { if_unused, if_empty } => self.delete(sessions, slot, &ask, *if_unused, *if_empty),
         }
     }
 
     fn consume(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, ask: &Ask) {
-        let Question::Consume {
-            consumer,
-            consumer_tag,
-            no_ack,
-            exclusive,
-            prefetch_count,
-        } = &ask.question
-        else {
+        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count } = &ask.question else {
             return;
         };
         let hosted = &mut self.queues[slot as usize];
-        let taken =
-            hosted.machine.has_exclusive_consumer() || (*exclusive && hosted.machine.consumer_count() > 0);
+        let taken = hosted.machine.has_exclusive_consumer() || (*exclusive && hosted.machine.consumer_count() > 0);
         if taken {
             let queue = Resource::queue(&ask.vhost, &ask.name);
             let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
@@ -239,33 +182,16 @@ impl Shard {
         });
         let id = hosted.id;
         self.note_interest(address, id);
-        let queue = QueueRef {
-            queue: id,
-            shard: self.id,
-        };
+        let queue = QueueRef { queue: id, shard: self.id };
         self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { queue });
         self.pump(sessions, slot);
     }
 
-    fn get(
-        &mut self,
-        sessions: &mut impl Sessions,
-        slot: u32,
-        address: ChannelAddress,
-        no_ack: bool,
-        ask: Ask,
-    ) {
+    fn get(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, no_ack: bool, ask: Ask) {
         let hosted = &mut self.queues[slot as usize];
         let id = hosted.id;
-        let partition = self
-            .partitions
-            .get_mut(&hosted.partition)
-            .expect("a hosted queue's partition is here");
-        let ReplyTo {
-            shard,
-            connection,
-            request,
-        } = ask.reply_to;
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+        let ReplyTo { shard, connection, request } = ask.reply_to;
         let (peers, stats, me) = (&mut self.peers, &mut self.stats, self.id);
         let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, |got| {
             match no_ack {
@@ -273,35 +199,16 @@ impl Shard {
                 false => stats.messages_delivered_get_manual_ack += 1,
             }
             stats.messages_redelivered += u64::from(got.redelivered);
-            let Got {
-                token,
-                redelivered,
-                message_count,
-                message,
-            } = got;
+            let Got { token, redelivered, message_count, message } = got;
             let message_count = wire_count(message_count);
             if shard == me {
                 let queue = QueueRef { queue: id, shard };
-                let reply = Reply::BasicGetOk {
-                    queue,
-                    token,
-                    redelivered,
-                    message_count,
-                    message,
-                };
+                let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
                 sessions.reply(connection, request, reply);
             } else {
                 let batch = peers.batch(shard);
                 let message = batch.message(message);
-                batch.push(Op::Got {
-                    connection,
-                    request,
-                    queue: id,
-                    token,
-                    redelivered,
-                    message_count,
-                    message,
-                });
+                batch.push(Op::Got { connection, request, queue: id, token, redelivered, message_count, message });
             }
         });
         match outcome {
@@ -318,14 +225,7 @@ impl Shard {
         }
     }
 
-    fn delete(
-        &mut self,
-        sessions: &mut impl Sessions,
-        slot: u32,
-        ask: &Ask,
-        if_unused: bool,
-        if_empty: bool,
-    ) {
+    fn delete(&mut self, sessions: &mut impl Sessions, slot: u32, ask: &Ask, if_unused: bool, if_empty: bool) {
         let machine = &self.queues[slot as usize].machine;
         let queue = Resource::queue(&ask.vhost, &ask.name);
         let refusal = if if_unused && machine.consumer_count() > 0 {
@@ -367,19 +267,12 @@ impl Shard {
     /// Tells the consumers of a queue that it is gone (consumer cancel notification).
     pub(super) fn cancel_consumers(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let consumers = self.queues[slot as usize].machine.take_consumers();
-        for Consumer {
-            address,
-            id: consumer,
-            ..
-        } in consumers
-        {
+        for Consumer { address, id: consumer, .. } in consumers {
             let channel = address.channel;
             if address.shard == self.id {
                 sessions.consumer_cancelled(channel, consumer);
             } else {
-                self.peers
-                    .batch(address.shard)
-                    .push(Op::ConsumerCancelled { channel, consumer });
+                self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
             }
         }
     }
@@ -411,11 +304,7 @@ impl Shard {
         if to.shard == self.id {
             deliver_answer(sessions, to.connection, to.request, answer);
         } else {
-            let op = Op::Answer {
-                connection: to.connection,
-                request: to.request,
-                answer: Box::new(answer),
-            };
+            let op = Op::Answer { connection: to.connection, request: to.request, answer: Box::new(answer) };
             self.peers.batch(to.shard).push(op);
         }
     }
@@ -433,15 +322,9 @@ pub(super) fn deliver_answer(
         Answer::ExchangeDeleteOk => Reply::ExchangeDeleteOk,
         Answer::ExchangeBindOk => Reply::ExchangeBindOk,
         Answer::ExchangeUnbindOk => Reply::ExchangeUnbindOk,
-        Answer::QueueDeclareOk {
-            ref queue,
-            message_count,
-            consumer_count,
-        } => Reply::QueueDeclareOk {
-            queue,
-            message_count,
-            consumer_count,
-        },
+        Answer::QueueDeclareOk { ref queue, message_count, consumer_count } => {
+            Reply::QueueDeclareOk { queue, message_count, consumer_count }
+        }
         Answer::QueueBindOk => Reply::QueueBindOk,
         Answer::QueueUnbindOk => Reply::QueueUnbindOk,
         Answer::QueuePurgeOk { message_count } => Reply::QueuePurgeOk { message_count },

@@ -94,41 +94,18 @@ impl Loader {
             key: String::from_utf8_lossy(key).replace('\0', "/"),
             reason,
         };
-        let vhost = || {
-            Arc::from(String::from_utf8_lossy(
-                key.split(|byte| *byte == 0).next().unwrap_or_default(),
-            ))
-        };
+        let vhost = || Arc::from(String::from_utf8_lossy(key.split(|byte| *byte == 0).next().unwrap_or_default()));
         let (rank, change) = match kind {
             VHOST => (0, Change::VhostAdded(parse(value).map_err(bad)?)),
             USER => (0, Change::UserAdded(parse(value).map_err(bad)?)),
             PERMISSION => (1, Change::PermissionSet(parse(value).map_err(bad)?)),
-            EXCHANGE => (
-                1,
-                Change::ExchangeDeclared {
-                    vhost: vhost(),
-                    definition: parse(value).map_err(bad)?,
-                },
-            ),
+            EXCHANGE => (1, Change::ExchangeDeclared { vhost: vhost(), definition: parse(value).map_err(bad)? }),
             QUEUE => {
                 let definition: QueueDefinition = parse(value).map_err(bad)?;
                 let partition = placement.partition_of(&definition.vhost, &definition.name);
-                (
-                    1,
-                    Change::QueueDeclared {
-                        definition,
-                        partition,
-                        owner: None,
-                    },
-                )
+                (1, Change::QueueDeclared { definition, partition, owner: None })
             }
-            BINDING => (
-                2,
-                Change::Bound {
-                    vhost: vhost(),
-                    binding: parse(value).map_err(bad)?,
-                },
-            ),
+            BINDING => (2, Change::Bound { vhost: vhost(), binding: parse(value).map_err(bad)? }),
             META => {
                 let next = parse(value).map_err(bad)?;
                 self.queue_ids = QueueIds { next, reserved: next };
@@ -141,10 +118,7 @@ impl Loader {
     }
 
     pub(super) fn finish(self) -> Loaded {
-        Loaded {
-            changes: self.ranked.into_iter().flatten().collect(),
-            queue_ids: self.queue_ids,
-        }
+        Loaded { changes: self.ranked.into_iter().flatten().collect(), queue_ids: self.queue_ids }
     }
 }
 
@@ -153,18 +127,16 @@ pub(super) fn is_durable(topology: &Topology, change: &Change) -> bool {
     match change {
         Change::VhostAdded(_) | Change::UserAdded(_) | Change::PermissionSet(_) => true,
         Change::ExchangeDeclared { definition, .. } => definition.durable,
-        Change::QueueDeclared {
-            definition, owner, ..
-        } => definition.durable && owner.is_none(),
+        Change::QueueDeclared { definition, owner, .. } => definition.durable && owner.is_none(),
         Change::Bound { vhost, binding } | Change::Unbound { vhost, binding } => {
             topology.is_durable_binding(vhost, binding)
         }
-        Change::ExchangeDeleted { vhost, name } => topology
-            .find_exchange(vhost, name)
-            .is_some_and(|(_, exchange)| exchange.durable),
-        Change::QueueDeleted { queue } => topology
-            .queue(*queue)
-            .is_some_and(|row| row.durable && row.owner.is_none()),
+        Change::ExchangeDeleted { vhost, name } => {
+            topology.find_exchange(vhost, name).is_some_and(|(_, exchange)| exchange.durable)
+        }
+        Change::QueueDeleted { queue } => {
+            topology.queue(*queue).is_some_and(|row| row.durable && row.owner.is_none())
+        }
     }
 }
 
@@ -175,11 +147,7 @@ pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows
             Change::VhostAdded(vhost) => rows.push(put(VHOST, &[&vhost.name], vhost)),
             Change::UserAdded(user) => rows.push(put(USER, &[&user.name], user)),
             Change::PermissionSet(permission) => {
-                rows.push(put(
-                    PERMISSION,
-                    &[&permission.vhost, &permission.user],
-                    permission,
-                ));
+                rows.push(put(PERMISSION, &[&permission.vhost, &permission.user], permission));
             }
             Change::ExchangeDeclared { vhost, definition } => {
                 rows.push(put(EXCHANGE, &[vhost, &definition.name], definition));
@@ -204,28 +172,16 @@ pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows
         },
         _ => return,
     };
-    for exchange in applied
-        .removed
-        .exchanges
-        .iter()
-        .filter(|exchange| exchange.durable)
-    {
+    for exchange in applied.removed.exchanges.iter().filter(|exchange| exchange.durable) {
         rows.push(delete(EXCHANGE, &[vhost, &exchange.name]));
     }
     for binding in &applied.removed.bindings {
-        rows.push(CatalogChange::Delete {
-            kind: BINDING,
-            key: binding_key(vhost, binding),
-        });
+        rows.push(CatalogChange::Delete { kind: BINDING, key: binding_key(vhost, binding) });
     }
 }
 
 fn put_binding(vhost: &str, binding: &BindingDefinition) -> CatalogChange {
-    CatalogChange::Put {
-        kind: BINDING,
-        key: binding_key(vhost, binding),
-        value: json(binding),
-    }
+    CatalogChange::Put { kind: BINDING, key: binding_key(vhost, binding), value: json(binding) }
 }
 
 fn binding_key(vhost: &str, binding: &BindingDefinition) -> Vec<u8> {
@@ -233,13 +189,7 @@ fn binding_key(vhost: &str, binding: &BindingDefinition) -> Vec<u8> {
         ResourceKind::Queue => "q",
         ResourceKind::Exchange => "e",
     };
-    let mut key = key_of(&[
-        vhost,
-        &binding.source,
-        kind,
-        &binding.destination,
-        &binding.routing_key,
-    ]);
+    let mut key = key_of(&[vhost, &binding.source, kind, &binding.destination, &binding.routing_key]);
     if !binding.arguments.inner().is_empty() {
         // The definition has the arguments in a form that is the same for equal arguments.
         key.push(0);
@@ -249,18 +199,11 @@ fn binding_key(vhost: &str, binding: &BindingDefinition) -> Vec<u8> {
 }
 
 fn put(kind: &'static str, names: &[&str], value: &impl Serialize) -> CatalogChange {
-    CatalogChange::Put {
-        kind,
-        key: key_of(names),
-        value: json(value),
-    }
+    CatalogChange::Put { kind, key: key_of(names), value: json(value) }
 }
 
 fn delete(kind: &'static str, names: &[&str]) -> CatalogChange {
-    CatalogChange::Delete {
-        kind,
-        key: key_of(names),
-    }
+    CatalogChange::Delete { kind, key: key_of(names) }
 }
 
 fn key_of(names: &[&str]) -> Vec<u8> {

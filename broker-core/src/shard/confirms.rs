@@ -42,14 +42,7 @@ impl Confirms {
                 return;
             }
         }
-        self.waiting.push_back(Waiting {
-            lsn,
-            shard,
-            channel,
-            first: seq,
-            last: seq,
-            write: self.write,
-        });
+        self.waiting.push_back(Waiting { lsn, shard, channel, first: seq, last: seq, write: self.write });
     }
 
     /// The log has begun to write: what comes now belongs to the next write.

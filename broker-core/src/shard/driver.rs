@@ -17,7 +17,7 @@ use broker_store::fs::GlommioFs;
 use broker_store::{Catalog, Change as CatalogChange, DataDir, StoreError};
 use futures_lite::future::poll_fn;
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement as CpuPlacement};
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement as CpuPlacement, Shares};
 
 use super::mailbox::Batch;
 use super::placement::Placement;
@@ -33,6 +33,9 @@ const MAILBOX_BATCHES: usize = 32;
 /// Memory that a ring registers for its own buffers, in bytes. The broker needs none; this is the least that glommio takes
 /// without complaint where memlock is small.
 const RING_MEMORY_BYTES: usize = 64 * 1024;
+
+/// How long a shard may go on without a look at its ring, in microseconds.
+const RING_LATENCY_US: u64 = 1000;
 
 /// Time between two ticks of a shard that wants them, in milliseconds.
 const TICK_MS: u64 = 5;
@@ -91,10 +94,10 @@ struct Signal {
 
 impl Signal {
     fn notify(&self) {
-        if !self.raised.replace(true) {
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+        if !self.raised.replace(true)
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
+            waker.wake();
         }
     }
 
@@ -136,9 +139,7 @@ pub struct ShardHandle<S> {
 
 impl<S> Clone for ShardHandle<S> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Rc::clone(&self.inner),
-        }
+        Self { inner: Rc::clone(&self.inner) }
     }
 }
 
@@ -155,9 +156,7 @@ impl<S: Sessions + 'static> ShardHandle<S> {
             tick_pending: Cell::new(false),
             io_in_flight: Cell::new(0),
         };
-        Self {
-            inner: Rc::new(inner),
-        }
+        Self { inner: Rc::new(inner) }
     }
 
     /// Which shard this is.
@@ -379,10 +378,10 @@ impl Running {
 }
 
 /// The ends of the channels of one shard, by peer.
-type Mailboxes = (
-    Vec<Option<SharedSender<Batch>>>,
-    Vec<Option<SharedReceiver<Batch>>>,
-);
+type Mailboxes = (Vec<Option<SharedSender<Batch>>>, Vec<Option<SharedReceiver<Batch>>>);
+
+/// The registrar's ends of the channels to and from the catalog's thread.
+type CatalogEnds = (flume::Sender<CatalogRequest>, flume::Receiver<Result<(), String>>);
 
 /// What a shard's thread starts with.
 struct Seed {
@@ -393,7 +392,7 @@ struct Seed {
     mailboxes: Mailboxes,
     control: flume::Receiver<Control>,
     ready: flume::Sender<Result<open::Found, StoreError>>,
-    catalog: Option<(flume::Sender<CatalogRequest>, flume::Receiver<Result<(), String>>)>,
+    catalog: Option<CatalogEnds>,
 }
 
 /// Opens the data directory, starts the shards and, on each, `serve` with the sessions that `make_sessions` makes. Returns
@@ -423,10 +422,7 @@ where
     let catalog = thread::Builder::new()
         .name("ringmq-catalog".to_owned())
         .spawn(move || run_catalog(&catalog, &requests, &done_sender))
-        .map_err(|error| StartError::Executor {
-            shard: 0,
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| StartError::Executor { shard: 0, reason: error.to_string() })?;
     let mut catalog_ends = Some((catalog_requests.clone(), done_receiver));
 
     let (ready_sender, ready) = flume::unbounded();
@@ -444,39 +440,19 @@ where
             mailboxes,
             control,
             ready: ready_sender.clone(),
-            catalog: if shard == REGISTRAR {
-                catalog_ends.take()
-            } else {
-                None
-            },
+            catalog: if shard == REGISTRAR { catalog_ends.take() } else { None },
         };
         let (make_sessions, serve) = (make_sessions.clone(), serve.clone());
         let thread = LocalExecutorBuilder::new(CpuPlacement::Fixed(config.cpus[id % config.cpus.len()]))
             .name("ringmq-shard")
             .io_memory(RING_MEMORY_BYTES)
             .spawn(move || run_shard(seed, make_sessions(shard), serve))
-            .map_err(|error| StartError::Executor {
-                shard: id,
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| StartError::Executor { shard: id, reason: error.to_string() })?;
         threads.push(thread);
     }
     drop(ready_sender);
-    let cleanup = Arc::clone(&data_dir);
-    let cleaning = thread::Builder::new()
-        .name("ringmq-cleanup".to_owned())
-        .spawn(move || {
-            if let Err(error) = cleanup.delete_dropped() {
-                tracing::warn!(%error, "volatile logs of an earlier run are still there");
-            }
-        });
-    if let Err(error) = cleaning {
-        tracing::warn!(%error, "volatile logs of an earlier run are not deleted");
-    }
-    let mut recovery = Recovery {
-        queues: definitions.queue_count(),
-        ..Recovery::default()
-    };
+    clean_up(data_dir);
+    let mut recovery = Recovery { queues: definitions.queue_count(), ..Recovery::default() };
     for _ in 0..threads.len() {
         let found = ready.recv().map_err(|_| StartError::Executor {
             shard: 0,
@@ -487,16 +463,25 @@ where
         recovery.damaged += found.damaged;
     }
     recovery.duration = began.elapsed();
-    Ok(Running {
-        probe,
-        recovery,
-        threads,
-        catalog_requests,
-        catalog,
-    })
+    Ok(Running { probe, recovery, threads, catalog_requests, catalog })
 }
 
-async fn run_shard<S, F>(seed: Seed, sessions: S, serve: impl Fn(ShardHandle<S>) -> F)
+/// Runs the shard in a task queue that asks for latency: without it, glommio looks at the ring only every 100 ms while
+/// connections keep the queue busy.
+async fn run_shard<S, F>(seed: Seed, sessions: S, serve: impl Fn(ShardHandle<S>) -> F + 'static)
+where
+    S: Sessions + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let latency = Latency::Matters(Duration::from_micros(RING_LATENCY_US));
+    let queue = glommio::executor().create_task_queue(Shares::default(), latency, "shard");
+    match glommio::spawn_local_into(run_shard_tasks(seed, sessions, serve), queue) {
+        Ok(task) => task.await,
+        Err(error) => tracing::error!(%error, "glommio refused a task queue that it has just made"),
+    }
+}
+
+async fn run_shard_tasks<S, F>(seed: Seed, sessions: S, serve: impl Fn(ShardHandle<S>) -> F)
 where
     S: Sessions + 'static,
     F: Future<Output = ()> + 'static,
@@ -557,6 +542,18 @@ enum CatalogRequest {
     Stop,
 }
 
+/// Deletes the volatile logs of earlier runs, beside the work.
+fn clean_up(data_dir: Arc<DataDir>) {
+    let thread = thread::Builder::new().name("ringmq-cleanup".to_owned()).spawn(move || {
+        if let Err(error) = data_dir.delete_dropped() {
+            tracing::warn!(%error, "volatile logs of an earlier run are still there");
+        }
+    });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "volatile logs of an earlier run are not deleted");
+    }
+}
+
 /// Commits what the registrar sends: one transaction for each round.
 fn run_catalog(
     catalog: &Catalog,
@@ -566,10 +563,7 @@ fn run_catalog(
     while let Ok(CatalogRequest::Commit(rows)) = requests.recv() {
         let result = catalog.commit(&rows).map_err(|error| error.to_string());
         if let Err(reason) = &result {
-            tracing::error!(
-                reason,
-                "the catalog has failed; definitions cannot be changed until a restart"
-            );
+            tracing::error!(reason, "the catalog has failed; definitions cannot be changed until a restart");
         }
         if done.send(result).is_err() {
             return;
@@ -579,14 +573,8 @@ fn run_catalog(
 
 /// One channel for each ordered pair of shards.
 fn mailboxes(shards: usize) -> Vec<Mailboxes> {
-    let mut all: Vec<Mailboxes> = (0..shards)
-        .map(|_| {
-            (
-                (0..shards).map(|_| None).collect(),
-                (0..shards).map(|_| None).collect(),
-            )
-        })
-        .collect();
+    let mut all: Vec<Mailboxes> =
+        (0..shards).map(|_| ((0..shards).map(|_| None).collect(), (0..shards).map(|_| None).collect())).collect();
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
             let (sender, receiver) = shared_channel::new_bounded(MAILBOX_BATCHES);

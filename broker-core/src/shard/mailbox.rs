@@ -155,22 +155,12 @@ pub(super) enum Answer {
     ExchangeDeleteOk,
     ExchangeBindOk,
     ExchangeUnbindOk,
-    QueueDeclareOk {
-        queue: Arc<str>,
-        message_count: u32,
-        consumer_count: u32,
-    },
+    QueueDeclareOk { queue: Arc<str>, message_count: u32, consumer_count: u32 },
     QueueBindOk,
     QueueUnbindOk,
-    QueuePurgeOk {
-        message_count: u32,
-    },
-    QueueDeleteOk {
-        message_count: u32,
-    },
-    BasicConsumeOk {
-        queue: crate::ids::QueueRef,
-    },
+    QueuePurgeOk { message_count: u32 },
+    QueueDeleteOk { message_count: u32 },
+    BasicConsumeOk { queue: crate::ids::QueueRef },
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),
@@ -210,30 +200,21 @@ impl Batch {
         for part in message.parts(&message.lengths()) {
             self.bytes.extend_from_slice(part);
         }
-        Span {
-            start,
-            end: self.bytes.len(),
-        }
+        Span { start, end: self.bytes.len() }
     }
 
     /// Copies queue ids in.
     pub(super) fn queues(&mut self, queues: impl Iterator<Item = QueueId>) -> Span {
         let start = self.queues.len();
         self.queues.extend(queues);
-        Span {
-            start,
-            end: self.queues.len(),
-        }
+        Span { start, end: self.queues.len() }
     }
 
     /// Copies tokens in.
     pub(super) fn tokens(&mut self, tokens: &[DeliveryToken]) -> Span {
         let start = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
-        Span {
-            start,
-            end: self.tokens.len(),
-        }
+        Span { start, end: self.tokens.len() }
     }
 
     /// Takes the operations out, to be carried out in order; what they refer to stays.

@@ -98,9 +98,7 @@ struct Peers {
 
 impl Peers {
     fn new(shards: u16) -> Self {
-        Self {
-            batches: (0..shards).map(|_| Batch::default()).collect(),
-        }
+        Self { batches: (0..shards).map(|_| Batch::default()).collect() }
     }
 
     fn batch(&mut self, shard: ShardId) -> &mut Batch {
@@ -130,24 +128,10 @@ impl<S: Sessions> Outlet for Out<'_, S> {
         if shard == self.me {
             return self.sessions.deliver(delivery);
         }
-        let Delivery {
-            channel,
-            consumer,
-            queue,
-            token,
-            redelivered,
-            message,
-        } = delivery;
+        let Delivery { channel, consumer, queue, token, redelivered, message } = delivery;
         let batch = self.peers.batch(shard);
         let message = batch.message(message);
-        batch.push(Op::Deliver {
-            channel,
-            consumer,
-            queue: queue.queue,
-            token,
-            redelivered,
-            message,
-        });
+        batch.push(Op::Deliver { channel, consumer, queue: queue.queue, token, redelivered, message });
     }
 }
 
@@ -159,10 +143,7 @@ impl Shard {
             placement,
             topology: Topology::default(),
             registrar: Registrar::default(),
-            partitions: partitions
-                .into_iter()
-                .map(|partition| (partition.id, partition))
-                .collect(),
+            partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
             queues: Slab::new(),
             slots: FxHashMap::default(),
             peers: Peers::new(placement.shards()),

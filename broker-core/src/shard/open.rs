@@ -27,10 +27,7 @@ pub(super) struct Definitions {
 impl Definitions {
     /// Number of queues.
     pub(super) fn queue_count(&self) -> u64 {
-        self.changes
-            .iter()
-            .filter(|change| matches!(change, Change::QueueDeclared { .. }))
-            .count() as u64
+        self.changes.iter().filter(|change| matches!(change, Change::QueueDeclared { .. })).count() as u64
     }
 
     fn has_queue(&self) -> impl Fn(QueueId) -> bool + use<> {
@@ -70,10 +67,7 @@ pub(super) fn definitions(
     if let Some(bad) = bad {
         return Err(StartError::Catalog(bad.to_string()));
     }
-    let Loaded {
-        mut changes,
-        queue_ids,
-    } = loader.finish();
+    let Loaded { mut changes, queue_ids } = loader.finish();
     let mut topology = Topology::default();
     for change in &changes {
         topology.apply(change);
@@ -87,10 +81,7 @@ pub(super) fn definitions(
         catalog.commit(&rows)?;
         changes.splice(0..0, defaults);
     }
-    Ok(Definitions {
-        changes,
-        queue_ids: Mutex::new(queue_ids),
-    })
+    Ok(Definitions { changes, queue_ids: Mutex::new(queue_ids) })
 }
 
 /// Recovers the partitions of a shard and makes its state.
@@ -124,23 +115,15 @@ pub(super) async fn shard(
     let mut shard = Shard::new(id, placement, partitions);
     for change in &definitions.changes {
         shard.topology.apply(change);
-        if let Change::QueueDeclared {
-            definition,
-            partition,
-            ..
-        } = change
+        if let Change::QueueDeclared { definition, partition, .. } = change
+            && placement.shard_of(*partition) == id
         {
-            if placement.shard_of(*partition) == id {
-                let machine = machine_of(QueueId(definition.id), id, &mut recovered);
-                shard.host(QueueId(definition.id), *partition, machine);
-            }
+            let machine = machine_of(QueueId(definition.id), id, &mut recovered);
+            shard.host(QueueId(definition.id), *partition, machine);
         }
     }
     if id == REGISTRAR {
-        let mut ids = definitions
-            .queue_ids
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shard.registrar.queue_ids = std::mem::take(&mut ids);
     }
     Ok((shard, found))

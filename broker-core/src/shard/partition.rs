@@ -114,16 +114,10 @@ impl Partition {
     pub(super) fn poll_event(&mut self) -> Option<PartitionEvent> {
         let durable = self.logs.durable.durable();
         if let Some(waiting) = self.confirms.release(durable) {
-            return Some(PartitionEvent::Confirm {
-                waiting,
-                accepted: true,
-            });
+            return Some(PartitionEvent::Confirm { waiting, accepted: true });
         }
         if let Some(waiting) = self.refused.pop_front() {
-            return Some(PartitionEvent::Confirm {
-                waiting,
-                accepted: false,
-            });
+            return Some(PartitionEvent::Confirm { waiting, accepted: false });
         }
         for kind in [LogKind::Durable, LogKind::Volatile] {
             while let Some(event) = self.logs.of(kind).poll_event() {

@@ -15,10 +15,7 @@ impl Placement {
     /// If either number is 0.
     #[must_use]
     pub(super) fn new(partitions: u16, shards: u16) -> Self {
-        assert!(
-            partitions > 0 && shards > 0,
-            "there is at least one partition and one shard"
-        );
+        assert!(partitions > 0 && shards > 0, "there is at least one partition and one shard");
         Self { partitions, shards }
     }
 
@@ -43,9 +40,7 @@ impl Placement {
     /// The partitions that a shard runs.
     pub(super) fn partitions_of(&self, shard: ShardId) -> impl Iterator<Item = PartitionId> {
         let of = *self;
-        (0..self.partitions)
-            .map(PartitionId)
-            .filter(move |partition| of.shard_of(*partition) == shard)
+        (0..self.partitions).map(PartitionId).filter(move |partition| of.shard_of(*partition) == shard)
     }
 
     /// Number of shards.
@@ -63,20 +58,15 @@ mod tests {
     fn partition_of_a_queue_is_part_of_the_data_format() {
         let placement = Placement::new(1000, 1);
         let partition = |vhost, queue| placement.partition_of(vhost, queue).0;
-        assert_eq!(
-            [partition("/", "hello"), partition("/", ""), partition("a", "b")],
-            [734, 805, 67]
-        );
+        assert_eq!([partition("/", "hello"), partition("/", ""), partition("a", "b")], [734, 805, 67]);
     }
 
     #[test]
     fn every_partition_runs_on_one_shard() {
         for shards in 1..=5 {
             let placement = Placement::new(3, shards);
-            let mut all: Vec<u16> = (0..shards)
-                .flat_map(|shard| placement.partitions_of(ShardId(shard)))
-                .map(|p| p.0)
-                .collect();
+            let mut all: Vec<u16> =
+                (0..shards).flat_map(|shard| placement.partitions_of(ShardId(shard))).map(|p| p.0).collect();
             all.sort_unstable();
             assert_eq!(all, [0, 1, 2]);
         }

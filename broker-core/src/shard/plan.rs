@@ -31,10 +31,7 @@ pub(super) struct Who<'a> {
 
 impl Who<'_> {
     fn owner(&self) -> Owner {
-        Owner {
-            shard: self.shard,
-            connection: self.connection,
-        }
+        Owner { shard: self.shard, connection: self.connection }
     }
 }
 
@@ -52,68 +49,26 @@ pub(super) enum Plan {
 type Planned = Result<Plan, AmqpError>;
 
 pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, command: &Command) -> Planned {
-    let planner = Planner {
-        topology,
-        placement,
-        who,
-    };
+    let planner = Planner { topology, placement, who };
     match command {
-        Command::ExchangeDeclare {
-            passive: true,
-            exchange,
-            ..
-        } => planner.exchange_declare_passive(exchange),
+        Command::ExchangeDeclare { passive: true, exchange, .. } => planner.exchange_declare_passive(exchange),
         Command::ExchangeDeclare { .. } => planner.exchange_declare(command),
         Command::ExchangeDelete { exchange, if_unused } => planner.exchange_delete(exchange, *if_unused),
-        Command::ExchangeBind {
-            destination,
-            source,
-            routing_key,
-            arguments,
-        } => {
-            let binding = definition(
-                ResourceKind::Exchange,
-                source,
-                destination,
-                routing_key,
-                arguments,
-            );
+        Command::ExchangeBind { destination, source, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Exchange, source, destination, routing_key, arguments);
             planner.bind(binding, Answer::ExchangeBindOk)
         }
-        Command::ExchangeUnbind {
-            destination,
-            source,
-            routing_key,
-            arguments,
-        } => {
-            let binding = definition(
-                ResourceKind::Exchange,
-                source,
-                destination,
-                routing_key,
-                arguments,
-            );
+        Command::ExchangeUnbind { destination, source, routing_key, arguments } => {
+            let binding = definition(ResourceKind::Exchange, source, destination, routing_key, arguments);
             planner.unbind(binding, Answer::ExchangeUnbindOk)
         }
-        Command::QueueDeclare {
-            passive: true, queue, ..
-        } => planner.queue_declare_passive(queue),
+        Command::QueueDeclare { passive: true, queue, .. } => planner.queue_declare_passive(queue),
         Command::QueueDeclare { .. } => planner.queue_declare(command),
-        Command::QueueBind {
-            queue,
-            exchange,
-            routing_key,
-            arguments,
-        } => {
+        Command::QueueBind { queue, exchange, routing_key, arguments } => {
             let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
             planner.bind(binding, Answer::QueueBindOk)
         }
-        Command::QueueUnbind {
-            queue,
-            exchange,
-            routing_key,
-            arguments,
-        } => {
+        Command::QueueUnbind { queue, exchange, routing_key, arguments } => {
             let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
             planner.unbind(binding, Answer::QueueUnbindOk)
         }
@@ -124,9 +79,7 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
                 Some(_) => planner.use_queue(queue),
             }
         }
-        Command::QueuePurge { queue }
-        | Command::BasicConsume { queue, .. }
-        | Command::BasicGet { queue, .. } => {
+        Command::QueuePurge { queue } | Command::BasicConsume { queue, .. } | Command::BasicGet { queue, .. } => {
             planner.permit(Access::Read, planner.queue(queue))?;
             planner.use_queue(queue)
         }
@@ -189,15 +142,7 @@ impl<'a> Planner<'a> {
     }
 
     fn exchange_declare(&self, command: &Command) -> Planned {
-        let Command::ExchangeDeclare {
-            exchange,
-            kind,
-            durable,
-            auto_delete,
-            internal,
-            arguments,
-            ..
-        } = command
+        let Command::ExchangeDeclare { exchange, kind, durable, auto_delete, internal, arguments, .. } = command
         else {
             return Ok(Plan::Done(Answer::ExchangeDeclareOk));
         };
@@ -223,14 +168,8 @@ impl<'a> Planner<'a> {
             self.permit(Access::Write, self.exchange(alternate))?;
         }
         let vhost = Arc::clone(self.who.vhost);
-        let changes = vec![Change::ExchangeDeclared {
-            vhost,
-            definition: declared,
-        }];
-        Ok(Plan::Change {
-            changes,
-            answer: Answer::ExchangeDeclareOk,
-        })
+        let changes = vec![Change::ExchangeDeclared { vhost, definition: declared }];
+        Ok(Plan::Change { changes, answer: Answer::ExchangeDeclareOk })
     }
 
     fn exchange_delete(&self, name: &str, if_unused: bool) -> Planned {
@@ -245,18 +184,10 @@ impl<'a> Planner<'a> {
             return Ok(Plan::Done(Answer::ExchangeDeleteOk));
         };
         if if_unused && vhost.routing.is_source(exchange) {
-            return Err(ChannelCode::PreconditionFailed
-                .error(format!("{resource} in use"))
-                .into());
+            return Err(ChannelCode::PreconditionFailed.error(format!("{resource} in use")).into());
         }
-        let changes = vec![Change::ExchangeDeleted {
-            vhost: Arc::clone(self.who.vhost),
-            name: name.into(),
-        }];
-        Ok(Plan::Change {
-            changes,
-            answer: Answer::ExchangeDeleteOk,
-        })
+        let changes = vec![Change::ExchangeDeleted { vhost: Arc::clone(self.who.vhost), name: name.into() }];
+        Ok(Plan::Change { changes, answer: Answer::ExchangeDeleteOk })
     }
 
     fn queue_declare_passive(&self, name: &str) -> Planned {
@@ -264,15 +195,7 @@ impl<'a> Planner<'a> {
     }
 
     fn queue_declare(&self, command: &Command) -> Planned {
-        let Command::QueueDeclare {
-            queue,
-            generated,
-            durable,
-            exclusive,
-            auto_delete,
-            arguments,
-            ..
-        } = command
+        let Command::QueueDeclare { queue, generated, durable, exclusive, auto_delete, arguments, .. } = command
         else {
             return self.queue_declare_passive("");
         };
@@ -294,16 +217,8 @@ impl<'a> Planner<'a> {
             auto_delete: *auto_delete,
             arguments: arguments.clone(),
         };
-        let changes = vec![Change::QueueDeclared {
-            definition,
-            partition: PartitionId(0),
-            owner,
-        }];
-        let answer = Answer::QueueDeclareOk {
-            queue: queue.as_str().into(),
-            message_count: 0,
-            consumer_count: 0,
-        };
+        let changes = vec![Change::QueueDeclared { definition, partition: PartitionId(0), owner }];
+        let answer = Answer::QueueDeclareOk { queue: queue.as_str().into(), message_count: 0, consumer_count: 0 };
         Ok(Plan::Change { changes, answer })
     }
 
@@ -313,14 +228,7 @@ impl<'a> Planner<'a> {
         resource: Resource<'_>,
         command: &Command,
     ) -> Result<(), ChannelError> {
-        let Command::QueueDeclare {
-            durable,
-            exclusive,
-            auto_delete,
-            arguments,
-            ..
-        } = command
-        else {
+        let Command::QueueDeclare { durable, exclusive, auto_delete, arguments, .. } = command else {
             return Ok(());
         };
         // An exclusive queue is its connection's alone, and stays what it is.
@@ -333,26 +241,16 @@ impl<'a> Planner<'a> {
         check_field(resource, "auto_delete", row.auto_delete, *auto_delete)?;
         let none = FieldTable::default();
         let current = row.arguments.as_deref().unwrap_or(&none);
-        let mut keys: Vec<&str> = current
-            .inner()
-            .keys()
-            .chain(arguments.inner().keys())
-            .map(|key| key.as_str())
-            .collect();
+        let mut keys: Vec<&str> =
+            current.inner().keys().chain(arguments.inner().keys()).map(|key| key.as_str()).collect();
         keys.sort_unstable();
         keys.dedup();
         check_arguments(resource, &keys, current, arguments)
     }
 
     fn counts(&self, id: QueueId, row: &QueueRow) -> Plan {
-        let queue = QueueRef {
-            queue: id,
-            shard: self.placement.shard_of(row.partition),
-        };
-        Plan::Counts {
-            queue,
-            name: Arc::clone(&row.name),
-        }
+        let queue = QueueRef { queue: id, shard: self.placement.shard_of(row.partition) };
+        Plan::Counts { queue, name: Arc::clone(&row.name) }
     }
 
     /// A queue that must exist (404) and not be exclusive to another connection (405).
@@ -406,26 +304,18 @@ impl<'a> Planner<'a> {
         if self.is_bound(&binding) {
             return Ok(Plan::Done(answer));
         }
-        let changes = vec![Change::Bound {
-            vhost: Arc::clone(self.who.vhost),
-            binding,
-        }];
+        let changes = vec![Change::Bound { vhost: Arc::clone(self.who.vhost), binding }];
         Ok(Plan::Change { changes, answer })
     }
 
     fn unbind(&self, binding: BindingDefinition, answer: Answer) -> Planned {
         self.check_ends(&binding)?;
         let source = self.exchange(&binding.source);
-        self.topology
-            .find_exchange(self.who.vhost, &binding.source)
-            .ok_or_else(|| source.not_found())?;
+        self.topology.find_exchange(self.who.vhost, &binding.source).ok_or_else(|| source.not_found())?;
         if !self.is_bound(&binding) {
             return Ok(Plan::Done(answer));
         }
-        let changes = vec![Change::Unbound {
-            vhost: Arc::clone(self.who.vhost),
-            binding,
-        }];
+        let changes = vec![Change::Unbound { vhost: Arc::clone(self.who.vhost), binding }];
         Ok(Plan::Change { changes, answer })
     }
 
@@ -434,9 +324,7 @@ impl<'a> Planner<'a> {
             return false;
         };
         ends_of(&vhost.routing, binding).is_some_and(|(source, destination)| {
-            vhost
-                .routing
-                .is_bound(source, destination, &binding.routing_key, &binding.arguments)
+            vhost.routing.is_bound(source, destination, &binding.routing_key, &binding.arguments)
         })
     }
 }

@@ -52,9 +52,7 @@ impl Shard {
         let verdict = match publisher.enter(version, message.exchange) {
             Some(verdict) => verdict.clone(),
             None => {
-                let verdict = self
-                    .topology
-                    .may_publish(caller.user, caller.vhost, message.exchange);
+                let verdict = self.topology.may_publish(caller.user, caller.vhost, message.exchange);
                 publisher.set_verdict(verdict.clone());
                 verdict
             }
@@ -66,14 +64,7 @@ impl Shard {
         if publisher.find(message.routing_key).is_none() {
             let (targets, cacheable) = self.route(caller.vhost, message, &properties)?;
             if !cacheable {
-                return Ok(self.distribute(
-                    sessions,
-                    &targets,
-                    message,
-                    persistent,
-                    confirm,
-                    publish.mandatory,
-                ));
+                return Ok(self.distribute(sessions, &targets, message, persistent, confirm, publish.mandatory));
             }
             publisher.remember(message.routing_key, targets);
         }
@@ -86,9 +77,8 @@ impl Shard {
             return Ok(());
         }
         let actual = caller.user;
-        Err(ChannelCode::PreconditionFailed.error(format!(
-            "user_id property set to '{user_id}' but authenticated user was '{actual}'"
-        )))
+        Err(ChannelCode::PreconditionFailed
+            .error(format!("user_id property set to '{user_id}' but authenticated user was '{actual}'")))
     }
 
     /// The queues for a message, and whether another message with the same key goes to the same ones.
@@ -110,18 +100,8 @@ impl Shard {
     fn target(&self, queue: QueueId) -> Option<Target> {
         let row = self.topology.queue(queue)?;
         let shard = self.placement.shard_of(row.partition);
-        let slot = if shard == self.id {
-            *self.slots.get(&queue)?
-        } else {
-            0
-        };
-        Some(Target {
-            queue,
-            partition: row.partition,
-            shard,
-            durable: row.durable,
-            slot,
-        })
+        let slot = if shard == self.id { *self.slots.get(&queue)? } else { 0 };
+        Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
     }
 
     fn distribute(
@@ -133,11 +113,7 @@ impl Shard {
         confirm: Confirm,
         mandatory: bool,
     ) -> Published {
-        let mut published = Published {
-            routed: !targets.is_empty(),
-            pending_confirms: 0,
-            refused: false,
-        };
+        let mut published = Published { routed: !targets.is_empty(), pending_confirms: 0, refused: false };
         match (published.routed, mandatory) {
             (true, _) => self.stats.messages_routed += 1,
             (false, true) => self.stats.messages_unroutable_returned += 1,
@@ -163,12 +139,7 @@ impl Shard {
         let queues = batch.queues(group.iter().map(|target| target.queue));
         let message = batch.message(message);
         let confirm = confirm.map(|(_, channel, seq)| (channel, seq));
-        batch.push(Op::Publish {
-            queues,
-            message,
-            persistent,
-            confirm,
-        });
+        batch.push(Op::Publish { queues, message, persistent, confirm });
     }
 
     /// A message from another shard for queues of one partition of this one.
@@ -190,12 +161,7 @@ impl Shard {
         };
         if let (Some((channel, seq)), Accepted::Now | Accepted::Refused) = (confirm, accepted) {
             let accepted = accepted == Accepted::Now;
-            self.peers.batch(from).push(Op::Confirm {
-                channel,
-                first: seq,
-                last: seq,
-                accepted,
-            });
+            self.peers.batch(from).push(Op::Confirm { channel, first: seq, last: seq, accepted });
         }
     }
 
@@ -211,12 +177,7 @@ impl Shard {
         // The usual case first: one queue, and a consumer that takes the message as it comes.
         if let [target] = targets {
             let queue = &mut self.queues[target.slot as usize];
-            let mut out = Out {
-                sessions,
-                peers: &mut self.peers,
-                stats: &mut self.stats,
-                me: self.id,
-            };
+            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
             if queue.machine.pass_through(&mut out, message) {
                 return Accepted::Now;
             }
@@ -224,10 +185,7 @@ impl Shard {
         let durable = targets.iter().filter(|target| persistent && target.durable);
         let volatile = targets.iter().filter(|target| !(persistent && target.durable));
         // The confirm waits for the durable record, so that one is stored last, when nothing can fail after it.
-        if self
-            .store(sessions, LogKind::Volatile, volatile, message, None)
-            .is_err()
-        {
+        if self.store(sessions, LogKind::Volatile, volatile, message, None).is_err() {
             return Accepted::Refused;
         }
         if durable.clone().next().is_none() {
@@ -251,38 +209,23 @@ impl Shard {
         let Some(first) = targets.clone().next() else {
             return Ok(());
         };
-        let partition = self
-            .partitions
-            .get_mut(&first.partition)
-            .expect("targets of this shard are in its partitions");
+        let partition =
+            self.partitions.get_mut(&first.partition).expect("targets of this shard are in its partitions");
         let mut numbered = std::mem::take(&mut self.scratch_targets);
         numbered.clear();
         for target in targets.clone() {
             numbered.push((target.queue, self.queues[target.slot as usize].machine.take_seq()));
         }
         let lengths = message.lengths();
-        let appended = partition
-            .logs
-            .of(kind)
-            .append(&numbered, &message.parts(&lengths));
+        let appended = partition.logs.of(kind).append(&numbered, &message.parts(&lengths));
         let result = appended.map(|record| {
             if let (Some((shard, channel, seq)), LogKind::Durable) = (confirm, kind) {
                 partition.confirms.wait(record.lsn, shard, channel, seq);
             }
-            let mut out = Out {
-                sessions,
-                peers: &mut self.peers,
-                stats: &mut self.stats,
-                me: self.id,
-            };
+            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
             for (target, (_, seq)) in targets.zip(&numbered) {
                 let queue = &mut self.queues[target.slot as usize];
-                queue.machine.push(
-                    &mut out,
-                    &mut partition.logs,
-                    (*seq, kind, record.position),
-                    message,
-                );
+                queue.machine.push(&mut out, &mut partition.logs, (*seq, kind, record.position), message);
             }
         });
         self.scratch_targets = numbered;

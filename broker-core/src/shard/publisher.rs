@@ -97,9 +97,7 @@ mod tests {
         publisher.remember("a", Targets::default());
         publisher.remember("b", Targets::default());
         assert!(publisher.enter(1, "x").is_some());
-        assert!(
-            publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none()
-        );
+        assert!(publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none());
         assert!(publisher.enter(1, "y").is_none());
         assert!(publisher.find("a").is_none());
         publisher.remember("a", Targets::default());

@@ -158,10 +158,7 @@ impl Shard {
     }
 
     fn execute_command(&mut self, sessions: &mut impl Sessions, reply_to: ReplyTo, command: ClientCommand) {
-        let address = ChannelAddress {
-            shard: reply_to.shard,
-            channel: command.channel,
-        };
+        let address = ChannelAddress { shard: reply_to.shard, channel: command.channel };
         if self.registrar.failed.contains(&address) {
             let error = ConnectionCode::ChannelError.error("the channel is closed");
             return self.answer_after_round(Some(reply_to), Answer::Failed(error.into()));
@@ -185,9 +182,7 @@ impl Shard {
                     queue: queue.queue,
                     vhost: Arc::clone(&command.vhost),
                     name,
-                    question: Question::Counts {
-                        declare: Some(Box::new(command)),
-                    },
+                    question: Question::Counts { declare: Some(Box::new(command)) },
                 };
                 self.ask(sessions, queue.shard, ask);
             }
@@ -210,16 +205,8 @@ impl Shard {
 
     /// Applies a change here and stages it for the catalog and the other shards.
     pub(super) fn change(&mut self, sessions: &mut impl Sessions, mut change: Change) {
-        if let Change::QueueDeclared {
-            definition,
-            partition,
-            ..
-        } = &mut change
-        {
-            definition.id = self
-                .registrar
-                .queue_ids
-                .next(definition.durable, &mut self.registrar.staged.rows);
+        if let Change::QueueDeclared { definition, partition, .. } = &mut change {
+            definition.id = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
             *partition = self.placement.partition_of(&definition.vhost, &definition.name);
         }
         let durable = catalog::is_durable(&self.topology, &change);
@@ -253,44 +240,24 @@ impl Shard {
         if others > 0 && !round.changes.is_empty() {
             missing = others;
             let changes: Arc<[Change]> = round.changes.into();
-            for shard in (0..self.placement.shards())
-                .map(ShardId)
-                .filter(|shard| *shard != REGISTRAR)
-            {
-                self.peers.batch(shard).push(Op::Apply {
-                    round: id,
-                    changes: Arc::clone(&changes),
-                });
+            for shard in (0..self.placement.shards()).map(ShardId).filter(|shard| *shard != REGISTRAR) {
+                self.peers.batch(shard).push(Op::Apply { round: id, changes: Arc::clone(&changes) });
             }
         }
-        self.registrar.applying.push_back(Applying {
-            round: id,
-            missing,
-            answers: round.answers,
-        });
+        self.registrar.applying.push_back(Applying { round: id, missing, answers: round.answers });
         self.tell_finished(sessions);
     }
 
     /// A shard has applied a round.
     pub(super) fn applied(&mut self, sessions: &mut impl Sessions, round: Round) {
-        if let Some(applying) = self
-            .registrar
-            .applying
-            .iter_mut()
-            .find(|applying| applying.round == round)
-        {
+        if let Some(applying) = self.registrar.applying.iter_mut().find(|applying| applying.round == round) {
             applying.missing -= 1;
         }
         self.tell_finished(sessions);
     }
 
     fn tell_finished(&mut self, sessions: &mut impl Sessions) {
-        while self
-            .registrar
-            .applying
-            .front()
-            .is_some_and(|applying| applying.missing == 0)
-        {
+        while self.registrar.applying.front().is_some_and(|applying| applying.missing == 0) {
             let Some(finished) = self.registrar.applying.pop_front() else {
                 return;
             };

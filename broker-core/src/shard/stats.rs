@@ -5,16 +5,8 @@
 
 /// Upper bounds, in bytes, of the classes in which [`MessageSizes`] counts bodies; one more class holds what
 /// is larger. The bounds are RabbitMQ's, so that its dashboards draw the same picture.
-pub const MESSAGE_SIZE_BOUNDS: [u64; 8] = [
-    100,
-    1_000,
-    10_000,
-    100_000,
-    1_000_000,
-    10_000_000,
-    50_000_000,
-    100_000_000,
-];
+pub const MESSAGE_SIZE_BOUNDS: [u64; 8] =
+    [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000];
 
 /// Distribution of the body sizes of received messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +20,7 @@ pub struct MessageSizes {
 impl MessageSizes {
     /// Counts one message with a body of `bytes` bytes.
     pub fn record(&mut self, bytes: u64) {
-        let class = MESSAGE_SIZE_BOUNDS
-            .iter()
-            .take_while(|&&bound| bytes > bound)
-            .count();
+        let class = MESSAGE_SIZE_BOUNDS.iter().take_while(|&&bound| bytes > bound).count();
         if let Some(count) = self.classes.get_mut(class) {
             *count += 1;
         }
@@ -192,18 +181,11 @@ mod tests {
 
     #[test]
     fn add_sums_every_number() {
-        let mut one = ShardStats {
-            connections: 1,
-            log_syncs: 2,
-            ..ShardStats::default()
-        };
+        let mut one = ShardStats { connections: 1, log_syncs: 2, ..ShardStats::default() };
         one.message_sizes.record(5);
         let mut sum = one;
         sum.add(&one);
-        assert_eq!(
-            (sum.connections, sum.log_syncs, sum.message_sizes.bytes),
-            (2, 4, 10)
-        );
+        assert_eq!((sum.connections, sum.log_syncs, sum.message_sizes.bytes), (2, 4, 10));
     }
 
     #[test]

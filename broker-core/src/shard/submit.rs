@@ -22,34 +22,21 @@ impl Shard {
         command: Command,
         pipelined: bool,
     ) {
-        let reply_to = ReplyTo {
-            shard: self.id,
-            connection: caller.connection,
-            request,
-        };
+        let reply_to = ReplyTo { shard: self.id, connection: caller.connection, request };
         if let Command::QueueDeclare { exclusive: true, .. } = command {
             self.exclusive_owners.insert(caller.connection, ());
         }
         if command.is_topology_change() && (pipelined || self.id == REGISTRAR) {
-            return self.to_registrar(sessions, caller, reply_to, command);
+            return self.send_to_registrar(sessions, caller, reply_to, command);
         }
-        let who = Who {
-            user: caller.user,
-            vhost: caller.vhost,
-            shard: self.id,
-            connection: caller.connection,
-        };
+        let who = Who { user: caller.user, vhost: caller.vhost, shard: self.id, connection: caller.connection };
         match command {
             Command::BasicCancel { consumer, queue } => {
                 let name = self.topology.queue(queue.queue).map(|row| Arc::clone(&row.name));
                 match name {
-                    Some(name) => self.put(
-                        sessions,
-                        caller,
-                        reply_to,
-                        (queue, name),
-                        Question::Cancel { consumer },
-                    ),
+                    Some(name) => {
+                        self.put(sessions, caller, reply_to, (queue, name), Question::Cancel { consumer })
+                    }
                     // The queue is gone, and the consumer with it.
                     None => self.answer(sessions, reply_to, Answer::BasicCancelOk),
                 }
@@ -57,7 +44,7 @@ impl Shard {
             command => match plan::plan(&self.topology, self.placement, who, &command) {
                 Err(error) => self.answer(sessions, reply_to, Answer::Failed(error)),
                 Ok(Plan::Done(answer)) => self.answer(sessions, reply_to, answer),
-                Ok(Plan::Change { .. }) => self.to_registrar(sessions, caller, reply_to, command),
+                Ok(Plan::Change { .. }) => self.send_to_registrar(sessions, caller, reply_to, command),
                 Ok(Plan::Counts { queue, name }) => {
                     let question = question_of(caller, command);
                     self.put(sessions, caller, reply_to, (queue, name), question);
@@ -78,18 +65,11 @@ impl Shard {
             self.touch(caller.channel, queue.shard);
         }
         let vhost = Arc::clone(caller.vhost);
-        let ask = Ask {
-            reply_to,
-            channel: caller.channel,
-            queue: queue.queue,
-            vhost,
-            name,
-            question,
-        };
+        let ask = Ask { reply_to, channel: caller.channel, queue: queue.queue, vhost, name, question };
         self.ask(sessions, queue.shard, ask);
     }
 
-    fn to_registrar(
+    fn send_to_registrar(
         &mut self,
         sessions: &mut impl Sessions,
         caller: Caller<'_>,
@@ -100,13 +80,7 @@ impl Shard {
             self.touch(caller.channel, REGISTRAR);
         }
         let action = Action::Command(Box::new(client_command(caller, command)));
-        self.request(
-            sessions,
-            TopologyRequest {
-                reply_to: Some(reply_to),
-                action,
-            },
-        );
+        self.request(sessions, TopologyRequest { reply_to: Some(reply_to), action });
     }
 
     /// The shard is to be told when the channel closes.
@@ -123,13 +97,7 @@ impl Shard {
         for shard in self.touched.remove(&channel).unwrap_or_default() {
             self.peers.batch(shard).push(Op::CloseChannel { channel });
         }
-        self.channel_closed(
-            sessions,
-            ChannelAddress {
-                shard: self.id,
-                channel,
-            },
-        );
+        self.channel_closed(sessions, ChannelAddress { shard: self.id, channel });
     }
 
     /// A channel, here or elsewhere, is gone.
@@ -148,11 +116,7 @@ impl Shard {
         request: Option<RequestId>,
     ) {
         let shard = self.id;
-        let reply_to = request.map(|request| ReplyTo {
-            shard,
-            connection,
-            request,
-        });
+        let reply_to = request.map(|request| ReplyTo { shard, connection, request });
         if self.exclusive_owners.remove(&connection).is_some() {
             let action = Action::CloseConnection { shard, connection };
             self.request(sessions, TopologyRequest { reply_to, action });
@@ -174,28 +138,15 @@ fn client_command(caller: Caller<'_>, command: Command) -> ClientCommand {
 /// What a command that got past [`plan::plan`] asks of its queue.
 fn question_of(caller: Caller<'_>, command: Command) -> Question {
     match command {
-        Command::BasicConsume {
-            consumer,
-            consumer_tag,
-            no_ack,
-            exclusive,
-            prefetch_count,
-            ..
-        } => Question::Consume {
-            consumer,
-            consumer_tag: consumer_tag.into(),
-            no_ack,
-            exclusive,
-            prefetch_count,
-        },
+        Command::BasicConsume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, .. } => {
+            Question::Consume { consumer, consumer_tag: consumer_tag.into(), no_ack, exclusive, prefetch_count }
+        }
         Command::BasicGet { no_ack, .. } => Question::Get { no_ack },
         Command::QueuePurge { .. } => Question::Purge,
-        Command::QueueDelete {
-            if_unused, if_empty, ..
-        } => Question::Delete { if_unused, if_empty },
-        Command::QueueDeclare { passive: false, .. } => Question::Counts {
-            declare: Some(Box::new(client_command(caller, command))),
-        },
+        Command::QueueDelete { if_unused, if_empty, .. } => Question::Delete { if_unused, if_empty },
+        Command::QueueDeclare { passive: false, .. } => {
+            Question::Counts { declare: Some(Box::new(client_command(caller, command))) }
+        }
         _ => Question::Counts { declare: None },
     }
 }

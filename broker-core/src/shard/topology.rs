@@ -75,30 +75,12 @@ pub(super) enum Change {
     VhostAdded(VhostDefinition),
     UserAdded(UserDefinition),
     PermissionSet(PermissionDefinition),
-    ExchangeDeclared {
-        vhost: Arc<str>,
-        definition: ExchangeDefinition,
-    },
-    ExchangeDeleted {
-        vhost: Arc<str>,
-        name: Arc<str>,
-    },
-    QueueDeclared {
-        definition: QueueDefinition,
-        partition: PartitionId,
-        owner: Option<Owner>,
-    },
-    QueueDeleted {
-        queue: QueueId,
-    },
-    Bound {
-        vhost: Arc<str>,
-        binding: BindingDefinition,
-    },
-    Unbound {
-        vhost: Arc<str>,
-        binding: BindingDefinition,
-    },
+    ExchangeDeclared { vhost: Arc<str>, definition: ExchangeDefinition },
+    ExchangeDeleted { vhost: Arc<str>, name: Arc<str> },
+    QueueDeclared { definition: QueueDefinition, partition: PartitionId, owner: Option<Owner> },
+    QueueDeleted { queue: QueueId },
+    Bound { vhost: Arc<str>, binding: BindingDefinition },
+    Unbound { vhost: Arc<str>, binding: BindingDefinition },
 }
 
 /// What else an applied change did.
@@ -190,10 +172,7 @@ impl Topology {
     /// The exclusive queues of a connection.
     #[must_use]
     pub(super) fn exclusive_queues(&self, shard: ShardId, connection: ConnectionKey) -> Vec<QueueId> {
-        self.exclusive
-            .get(&Owner { shard, connection })
-            .cloned()
-            .unwrap_or_default()
+        self.exclusive.get(&Owner { shard, connection }).cloned().unwrap_or_default()
     }
 
     /// Whether a user may publish to an exchange: it exists (404), is not internal and the user may write to it (403).
@@ -203,9 +182,7 @@ impl Topology {
     pub(super) fn may_publish(&self, user: &str, vhost: &str, exchange: &str) -> Result<(), ChannelError> {
         let resource = Resource::exchange(vhost, exchange);
         self.permissions.check(user, Access::Write, resource)?;
-        let (_, definition) = self
-            .find_exchange(vhost, exchange)
-            .ok_or_else(|| resource.not_found())?;
+        let (_, definition) = self.find_exchange(vhost, exchange).ok_or_else(|| resource.not_found())?;
         if definition.internal {
             let text = format!("cannot publish to internal {resource}");
             return Err(ChannelCode::AccessRefused.error(text));
@@ -216,9 +193,7 @@ impl Topology {
     /// Whether a user may publish messages with somebody else's `user_id` (RabbitMQ's `impersonator` tag).
     #[must_use]
     pub(super) fn may_impersonate(&self, user: &str) -> bool {
-        self.users
-            .get(user)
-            .is_some_and(|user| user.has_tag("impersonator"))
+        self.users.get(user).is_some_and(|user| user.has_tag("impersonator"))
     }
 
     /// Finds the queues of a message. Returns whether they depend on more than exchange and routing key.
@@ -247,8 +222,7 @@ impl Topology {
         match change {
             Change::VhostAdded(definition) => self.add_vhost(definition),
             Change::UserAdded(definition) => {
-                self.users
-                    .insert(definition.name.as_str().into(), definition.clone());
+                self.users.insert(definition.name.as_str().into(), definition.clone());
             }
             Change::PermissionSet(definition) => self.permissions.set(definition.clone()),
             Change::ExchangeDeclared { vhost, definition } => {
@@ -257,11 +231,7 @@ impl Topology {
                 }
             }
             Change::ExchangeDeleted { vhost, name } => return self.delete_exchange(vhost, name),
-            Change::QueueDeclared {
-                definition,
-                partition,
-                owner,
-            } => {
+            Change::QueueDeclared { definition, partition, owner } => {
                 self.declare_queue(definition, *partition, *owner);
             }
             Change::QueueDeleted { queue } => return self.delete_queue(*queue),
@@ -272,12 +242,8 @@ impl Topology {
     }
 
     fn add_vhost(&mut self, definition: &VhostDefinition) {
-        let vhost = Vhost {
-            routing: RoutingTable::default(),
-        };
-        self.vhosts
-            .entry(definition.name.as_str().into())
-            .or_insert(vhost);
+        let vhost = Vhost { routing: RoutingTable::default() };
+        self.vhosts.entry(definition.name.as_str().into()).or_insert(vhost);
     }
 
     fn delete_exchange(&mut self, vhost: &str, name: &str) -> Applied {
@@ -287,10 +253,7 @@ impl Topology {
         let Some(exchange) = vhost.routing.exchange(name) else {
             return Applied::default();
         };
-        Applied {
-            removed: vhost.routing.remove_exchange(exchange),
-            queue: None,
-        }
+        Applied { removed: vhost.routing.remove_exchange(exchange), queue: None }
     }
 
     fn declare_queue(&mut self, definition: &QueueDefinition, partition: PartitionId, owner: Option<Owner>) {
@@ -308,18 +271,8 @@ impl Topology {
         }
         let arguments = &definition.arguments;
         let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
-        let QueueDefinition {
-            durable, auto_delete, ..
-        } = *definition;
-        let row = QueueRow {
-            vhost: vhost_name,
-            name,
-            partition,
-            durable,
-            auto_delete,
-            owner,
-            arguments,
-        };
+        let QueueDefinition { durable, auto_delete, .. } = *definition;
+        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, owner, arguments };
         self.queues.insert(id, row);
     }
 
@@ -327,22 +280,16 @@ impl Topology {
         let Some(row) = self.queues.remove(&queue) else {
             return Applied::default();
         };
-        if let Some(owner) = row.owner {
-            if let Some(owned) = self.exclusive.get_mut(&owner) {
-                owned.retain(|other| *other != queue);
-                if owned.is_empty() {
-                    self.exclusive.remove(&owner);
-                }
+        if let Some(owner) = row.owner
+            && let Some(owned) = self.exclusive.get_mut(&owner)
+        {
+            owned.retain(|other| *other != queue);
+            if owned.is_empty() {
+                self.exclusive.remove(&owner);
             }
         }
-        let removed = self
-            .vhosts
-            .get_mut(&row.vhost)
-            .map(|vhost| vhost.routing.remove_queue(queue));
-        Applied {
-            removed: removed.unwrap_or_default(),
-            queue: Some(row),
-        }
+        let removed = self.vhosts.get_mut(&row.vhost).map(|vhost| vhost.routing.remove_queue(queue));
+        Applied { removed: removed.unwrap_or_default(), queue: Some(row) }
     }
 
     fn bind(&mut self, vhost: &str, binding: &BindingDefinition) {
@@ -350,9 +297,7 @@ impl Topology {
             return;
         };
         if let Some((source, destination)) = ends_of(&vhost.routing, binding) {
-            vhost
-                .routing
-                .bind(source, destination, &binding.routing_key, &binding.arguments);
+            vhost.routing.bind(source, destination, &binding.routing_key, &binding.arguments);
         }
     }
 
@@ -363,38 +308,28 @@ impl Topology {
         let Some((source, destination)) = ends_of(&vhost.routing, binding) else {
             return Applied::default();
         };
-        let removed = vhost
-            .routing
-            .unbind(source, destination, &binding.routing_key, &binding.arguments);
-        Applied {
-            removed: removed.unwrap_or_default(),
-            queue: None,
-        }
+        let removed = vhost.routing.unbind(source, destination, &binding.routing_key, &binding.arguments);
+        Applied { removed: removed.unwrap_or_default(), queue: None }
     }
 
     /// True if a binding is made to survive a restart: both its ends are.
     #[must_use]
     pub(super) fn is_durable_binding(&self, vhost: &str, binding: &BindingDefinition) -> bool {
-        let source = self
-            .find_exchange(vhost, &binding.source)
-            .is_some_and(|(_, exchange)| exchange.durable);
+        let source = self.find_exchange(vhost, &binding.source).is_some_and(|(_, exchange)| exchange.durable);
         let destination = match binding.destination_kind {
-            ResourceKind::Queue => self
-                .find_queue(vhost, &binding.destination)
-                .is_some_and(|(_, queue)| queue.durable),
-            ResourceKind::Exchange => self
-                .find_exchange(vhost, &binding.destination)
-                .is_some_and(|(_, exchange)| exchange.durable),
+            ResourceKind::Queue => {
+                self.find_queue(vhost, &binding.destination).is_some_and(|(_, queue)| queue.durable)
+            }
+            ResourceKind::Exchange => {
+                self.find_exchange(vhost, &binding.destination).is_some_and(|(_, exchange)| exchange.durable)
+            }
         };
         source && destination
     }
 }
 
 /// The ends of a binding, if both exist.
-pub(super) fn ends_of(
-    routing: &RoutingTable,
-    binding: &BindingDefinition,
-) -> Option<(ExchangeId, Destination)> {
+pub(super) fn ends_of(routing: &RoutingTable, binding: &BindingDefinition) -> Option<(ExchangeId, Destination)> {
     let destination = match binding.destination_kind {
         ResourceKind::Queue => Destination::Queue(routing.queue(&binding.destination)?),
         ResourceKind::Exchange => Destination::Exchange(routing.exchange(&binding.destination)?),

@@ -27,37 +27,15 @@ impl Shard {
 
     fn handle_op(&mut self, sessions: &mut impl Sessions, from: ShardId, batch: &Batch, op: Op) {
         match op {
-            Op::Publish {
-                queues,
-                message,
-                persistent,
-                confirm,
-            } => {
+            Op::Publish { queues, message, persistent, confirm } => {
                 let message = batch.message_at(message);
-                self.accept_from(
-                    sessions,
-                    from,
-                    batch.queues_at(queues),
-                    message,
-                    persistent,
-                    confirm,
-                );
+                self.accept_from(sessions, from, batch.queues_at(queues), message, persistent, confirm);
             }
-            Op::Settle {
-                channel,
-                queue,
-                tokens,
-                settlement,
-            } => {
+            Op::Settle { channel, queue, tokens, settlement } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);
             }
-            Op::ReturnWindow {
-                channel,
-                consumer,
-                queue,
-                bytes,
-            } => {
+            Op::ReturnWindow { channel, consumer, queue, bytes } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.return_window_here(sessions, address, consumer, queue, bytes);
             }
@@ -65,55 +43,18 @@ impl Shard {
                 self.channel_closed(sessions, ChannelAddress { shard: from, channel });
             }
             Op::Ask(ask) => self.ask_here(sessions, *ask),
-            Op::Deliver {
-                channel,
-                consumer,
-                queue,
-                token,
-                redelivered,
-                message,
-            } => {
+            Op::Deliver { channel, consumer, queue, token, redelivered, message } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
-                sessions.deliver(Delivery {
-                    channel,
-                    consumer,
-                    queue,
-                    token,
-                    redelivered,
-                    message,
-                });
+                sessions.deliver(Delivery { channel, consumer, queue, token, redelivered, message });
             }
-            Op::Confirm {
-                channel,
-                first,
-                last,
-                accepted,
-            } => sessions.confirm(channel, first, last, accepted),
+            Op::Confirm { channel, first, last, accepted } => sessions.confirm(channel, first, last, accepted),
             Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
-            Op::Answer {
-                connection,
-                request,
-                answer,
-            } => deliver_answer(sessions, connection, request, *answer),
-            Op::Got {
-                connection,
-                request,
-                queue,
-                token,
-                redelivered,
-                message_count,
-                message,
-            } => {
+            Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
+            Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
-                let reply = Reply::BasicGetOk {
-                    queue,
-                    token,
-                    redelivered,
-                    message_count,
-                    message,
-                };
+                let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
                 sessions.reply(connection, request, reply);
             }
             Op::Request(request) => self.execute(sessions, *request),
@@ -169,9 +110,7 @@ impl Shard {
     }
 
     fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.partitions
-            .values()
-            .flat_map(|partition| [&partition.logs.durable, &partition.logs.volatile])
+        self.partitions.values().flat_map(|partition| [&partition.logs.durable, &partition.logs.volatile])
     }
 
     /// Rows that the catalog is to commit; see [`Self::committed`].
@@ -185,11 +124,7 @@ impl Shard {
         self.stats.turns += 1;
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
-            while let Some(event) = self
-                .partitions
-                .get_mut(&id)
-                .and_then(|partition| partition.poll_event())
-            {
+            while let Some(event) = self.partitions.get_mut(&id).and_then(|partition| partition.poll_event()) {
                 self.handle_event(sessions, id, event);
             }
         }
@@ -202,12 +137,7 @@ impl Shard {
                     sessions.confirm(waiting.channel, waiting.first, waiting.last, accepted);
                 } else {
                     let (channel, first, last) = (waiting.channel, waiting.first, waiting.last);
-                    self.peers.batch(waiting.shard).push(Op::Confirm {
-                        channel,
-                        first,
-                        last,
-                        accepted,
-                    });
+                    self.peers.batch(waiting.shard).push(Op::Confirm { channel, first, last, accepted });
                 }
             }
             PartitionEvent::Resume(queues) => {
@@ -216,11 +146,7 @@ impl Shard {
                 }
             }
             PartitionEvent::Sealed(kind, segment) => {
-                for (_, hosted) in self
-                    .queues
-                    .iter_mut()
-                    .filter(|(_, hosted)| hosted.partition == partition)
-                {
+                for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
                     hosted.machine.segment_sealed(kind, segment);
                 }
             }
@@ -250,36 +176,19 @@ impl Shard {
             self.remove_hosted(sessions, *queue);
         }
         let applied = self.topology.apply(change);
-        if let Change::QueueDeclared {
-            definition,
-            partition,
-            ..
-        } = change
+        if let Change::QueueDeclared { definition, partition, .. } = change
+            && self.placement.shard_of(*partition) == self.id
         {
-            if self.placement.shard_of(*partition) == self.id {
-                let id = QueueId(definition.id);
-                self.host(
-                    id,
-                    *partition,
-                    Queue::new(QueueRef {
-                        queue: id,
-                        shard: self.id,
-                    }),
-                );
-                self.stats.queues_created += 1;
-            }
+            let id = QueueId(definition.id);
+            self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id }));
+            self.stats.queues_created += 1;
         }
         applied
     }
 
     /// Takes in a queue of one of this shard's partitions.
     pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
-        let slot = self.queues.insert(Hosted {
-            id,
-            partition,
-            machine,
-            closing: false,
-        });
+        let slot = self.queues.insert(Hosted { id, partition, machine, closing: false });
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
     }
@@ -291,10 +200,7 @@ impl Shard {
         self.cancel_consumers(sessions, slot);
         self.slots.remove(&queue);
         let mut hosted = self.queues.remove(slot as usize);
-        let partition = self
-            .partitions
-            .get_mut(&hosted.partition)
-            .expect("a hosted queue's partition is here");
+        let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         hosted.machine.drop_messages(&mut partition.logs);
         self.stats.queues_deleted += 1;
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {

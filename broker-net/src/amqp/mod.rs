@@ -30,11 +30,7 @@ pub struct Config {
 impl Default for Config {
     /// RabbitMQ's defaults.
     fn default() -> Self {
-        Self {
-            channel_max: 2047,
-            frame_max: 131_072,
-            heartbeat_s: 60,
-        }
+        Self { channel_max: 2047, frame_max: 131_072, heartbeat_s: 60 }
     }
 }
 

@@ -50,14 +50,9 @@ mod tests {
     fn names_differ_and_have_the_form_of_rabbitmq() {
         let mut generator = NameGenerator::new(7);
         let mut other = NameGenerator::new(8);
-        let names: HashSet<String> = (0..1000)
-            .flat_map(|_| [generator.generate("amq.gen"), other.generate("amq.gen")])
-            .collect();
+        let names: HashSet<String> =
+            (0..1000).flat_map(|_| [generator.generate("amq.gen"), other.generate("amq.gen")]).collect();
         assert_eq!(names.len(), 2000);
-        assert!(
-            names
-                .iter()
-                .all(|name| name.starts_with("amq.gen-") && name.len() == 30)
-        );
+        assert!(names.iter().all(|name| name.starts_with("amq.gen-") && name.len() == 30));
     }
 }

@@ -20,10 +20,8 @@ fn main() -> ExitCode {
 }
 
 fn start(flags: Flags) -> Result<(), StartError> {
-    let filter = EnvFilter::try_new(&flags.log).map_err(|error| StartError::LogFilter {
-        filter: flags.log.clone(),
-        reason: error.to_string(),
-    })?;
+    let filter = EnvFilter::try_new(&flags.log)
+        .map_err(|error| StartError::LogFilter { filter: flags.log.clone(), reason: error.to_string() })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -17,21 +17,11 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
 
     /// Where AMQP 0-9-1 clients connect
-    #[arg(
-        long,
-        env = "RINGMQ_AMQP",
-        value_name = "ADDR:PORT",
-        default_value = "0.0.0.0:5672"
-    )]
+    #[arg(long, env = "RINGMQ_AMQP", value_name = "ADDR:PORT", default_value = "0.0.0.0:5672")]
     pub amqp: SocketAddr,
 
     /// Where Prometheus scrapes /metrics
-    #[arg(
-        long,
-        env = "RINGMQ_METRICS",
-        value_name = "ADDR:PORT",
-        default_value = "0.0.0.0:15692"
-    )]
+    #[arg(long, env = "RINGMQ_METRICS", value_name = "ADDR:PORT", default_value = "0.0.0.0:15692")]
     pub metrics: SocketAddr,
 
     /// Reserved for the management API: accepted, but nothing listens there yet
@@ -61,15 +51,9 @@ mod tests {
     fn the_command_line_is_well_formed_and_every_flag_has_a_variable() {
         let command = Flags::command();
         command.clone().debug_assert();
-        for flag in command
-            .get_arguments()
-            .filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
-        {
+        for flag in command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version")) {
             let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
-            assert_eq!(
-                flag.get_env().unwrap().to_str().unwrap(),
-                format!("RINGMQ_{name}")
-            );
+            assert_eq!(flag.get_env().unwrap().to_str().unwrap(), format!("RINGMQ_{name}"));
         }
     }
 }

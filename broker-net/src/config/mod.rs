@@ -63,10 +63,7 @@ impl Config {
     pub fn new(flags: Flags, allowed_cpus: CpuList) -> Result<Self, ConfigError> {
         let cpus = match flags.cpus {
             Some(wanted) if !wanted.is_subset(&allowed_cpus) => {
-                return Err(ConfigError::CpusNotAllowed {
-                    wanted,
-                    allowed: allowed_cpus,
-                });
+                return Err(ConfigError::CpusNotAllowed { wanted, allowed: allowed_cpus });
             }
             Some(wanted) => wanted,
             None => allowed_cpus,
@@ -76,11 +73,7 @@ impl Config {
             return Err(ConfigError::Shards(shards));
         }
         if flags.amqp == flags.metrics && flags.amqp.port() != 0 {
-            return Err(ConfigError::SameAddress {
-                first: "--amqp",
-                second: "--metrics",
-                address: flags.amqp,
-            });
+            return Err(ConfigError::SameAddress { first: "--amqp", second: "--metrics", address: flags.amqp });
         }
         Ok(Self {
             data_dir: flags.data_dir.unwrap_or_else(default_data_dir),
@@ -96,11 +89,7 @@ impl Config {
 /// `$XDG_DATA_HOME/ringmq`, `$HOME/.local/share/ringmq`, or, for a process without a home, `ringmq-data` in the
 /// working directory.
 fn default_data_dir() -> PathBuf {
-    let directory = |variable| {
-        std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let directory = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     directory("XDG_DATA_HOME")
         .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
         .map_or_else(|| PathBuf::from("ringmq-data"), |base| base.join("ringmq"))

@@ -25,10 +25,7 @@ pub(super) struct LimitedStream {
 
 impl LimitedListener {
     pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
-        Self {
-            listener,
-            permits: Arc::new(Semaphore::new(connections)),
-        }
+        Self { listener, permits: Arc::new(Semaphore::new(connections)) }
     }
 }
 
@@ -38,19 +35,10 @@ impl Listener for LimitedListener {
 
     async fn accept(&mut self) -> (LimitedStream, SocketAddr) {
         let permits = Arc::clone(&self.permits);
-        let permit = permits
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
         // This accept waits and retries when the process is out of files.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (
-            LimitedStream {
-                stream,
-                _permit: permit,
-            },
-            peer,
-        )
+        (LimitedStream { stream, _permit: permit }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -69,11 +57,7 @@ impl AsyncRead for LimitedStream {
 }
 
 impl AsyncWrite for LimitedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

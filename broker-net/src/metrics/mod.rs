@@ -65,21 +65,14 @@ struct Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker")
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
-const IDENTITY_INFO: (&str, &str) = (
-    "rabbitmq_identity_info",
-    "The broker that these numbers are about",
-);
+const IDENTITY_INFO: (&str, &str) = ("rabbitmq_identity_info", "The broker that these numbers are about");
 const BUILD_INFO: (&str, &str) = ("rabbitmq_build_info", "The version of the broker");
-const MESSAGE_SIZE: (&str, &str) = (
-    "rabbitmq_message_size_bytes",
-    "Sizes of the bodies of messages received from publishers",
-);
+const MESSAGE_SIZE: (&str, &str) =
+    ("rabbitmq_message_size_bytes", "Sizes of the bodies of messages received from publishers");
 
 impl Broker {
     fn new(
@@ -95,13 +88,7 @@ impl Broker {
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new()))
             .collect::<prometheus::Result<_>>()?;
-        Ok(Self {
-            identity,
-            data_dir,
-            started,
-            source,
-            descriptions,
-        })
+        Ok(Self { identity, data_dir, started, source, descriptions })
     }
 
     fn identity(&self) -> Vec<MetricFamily> {
@@ -110,14 +97,9 @@ impl Broker {
         let mut identity: Vec<_> = identity.iter().map(|(name, value)| label(name, value)).collect();
         identity.push(label("rabbitmq_endpoint", "aggregated"));
         let version = env!("CARGO_PKG_VERSION");
-        let build = vec![
-            label("rabbitmq_version", version),
-            label("ringmq_version", version),
-        ];
+        let build = vec![label("rabbitmq_version", version), label("ringmq_version", version)];
         [(IDENTITY_INFO, identity), (BUILD_INFO, build)]
-            .map(|((name, help), labels)| {
-                family(name, help, Kind::Gauge, vec![metric(Kind::Gauge, labels, 1.0)])
-            })
+            .map(|((name, help), labels)| family(name, help, Kind::Gauge, vec![metric(Kind::Gauge, labels, 1.0)]))
             .into()
     }
 }
@@ -146,49 +128,33 @@ impl Collector for Broker {
 /// A family with one metric.
 fn whole<T>(of: &Family<T>, numbers: &T) -> MetricFamily {
     let labels = of.labels.iter().map(|(name, value)| label(name, value)).collect();
-    family(
-        of.name,
-        of.help,
-        of.kind,
-        vec![metric(of.kind, labels, (of.value)(numbers))],
-    )
+    family(of.name, of.help, of.kind, vec![metric(of.kind, labels, (of.value)(numbers))])
 }
 
 /// A family with one metric per shard.
 fn per_shard(of: &Family<ShardStats>, shards: &[ShardStats]) -> MetricFamily {
-    let metrics = shards.iter().enumerate().map(|(number, shard)| {
-        metric(
-            of.kind,
-            vec![label("shard", &number.to_string())],
-            (of.value)(shard),
-        )
-    });
+    let metrics = shards
+        .iter()
+        .enumerate()
+        .map(|(number, shard)| metric(of.kind, vec![label("shard", &number.to_string())], (of.value)(shard)));
     family(of.name, of.help, of.kind, metrics.collect())
 }
 
 fn message_sizes(sizes: &MessageSizes) -> MetricFamily {
     let mut cumulative = 0;
-    let buckets = MESSAGE_SIZE_BOUNDS
-        .iter()
-        .zip(sizes.classes)
-        .map(|(&bound, count)| {
-            cumulative += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(families::float(bound));
-            bucket.set_cumulative_count(cumulative);
-            bucket
-        });
+    let buckets = MESSAGE_SIZE_BOUNDS.iter().zip(sizes.classes).map(|(&bound, count)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(families::float(bound));
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
     let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(sizes.count());
     histogram.set_sample_sum(families::float(sizes.bytes));
     let mut of = Metric::default();
-    of.set_label(
-        families::PROTOCOL
-            .iter()
-            .map(|(name, value)| label(name, value))
-            .collect(),
-    );
+    of.set_label(families::PROTOCOL.iter().map(|(name, value)| label(name, value)).collect());
     of.set_histogram(histogram);
     let mut family = MetricFamily::default();
     family.set_name(MESSAGE_SIZE.0.to_owned());
@@ -240,23 +206,14 @@ mod tests {
     use super::*;
 
     fn scrape(shards: Vec<ShardStats>) -> String {
-        let identity = Identity {
-            node: "ringmq@here".to_owned(),
-            cluster: "ringmq@here".to_owned(),
-        };
+        let identity = Identity { node: "ringmq@here".to_owned(), cluster: "ringmq@here".to_owned() };
         let source: StatsSource = Arc::new(move || shards.clone());
-        Metrics::new(identity, PathBuf::from("/"), source)
-            .unwrap()
-            .encode()
-            .unwrap()
+        Metrics::new(identity, PathBuf::from("/"), source).unwrap().encode().unwrap()
     }
 
     #[track_caller]
     fn check(scrape: &str, line: &str) {
-        assert!(
-            scrape.lines().any(|other| other == line),
-            "no `{line}` in\n{scrape}"
-        );
+        assert!(scrape.lines().any(|other| other == line), "no `{line}` in\n{scrape}");
     }
 
     #[test]
@@ -270,15 +227,9 @@ mod tests {
         };
         let scrape = scrape(vec![shard, shard]);
         check(&scrape, "rabbitmq_connections 4");
-        check(
-            &scrape,
-            "rabbitmq_global_messages_received_total{protocol=\"amqp091\"} 14",
-        );
+        check(&scrape, "rabbitmq_global_messages_received_total{protocol=\"amqp091\"} 14");
         let labels = "protocol=\"amqp091\",queue_type=\"rabbit_classic_queue\"";
-        check(
-            &scrape,
-            &format!("rabbitmq_global_messages_delivered_total{{{labels}}} 6"),
-        );
+        check(&scrape, &format!("rabbitmq_global_messages_delivered_total{{{labels}}} 6"));
         check(&scrape, "ringmq_log_syncs_total{shard=\"0\"} 5");
         check(&scrape, "ringmq_log_syncs_total{shard=\"1\"} 5");
         check(&scrape, "# TYPE rabbitmq_connections gauge");
@@ -288,15 +239,8 @@ mod tests {
     #[test]
     fn the_identity_has_the_labels_that_dashboards_filter_by() {
         let scrape = scrape(Vec::new());
-        let line = scrape
-            .lines()
-            .find(|line| line.starts_with("rabbitmq_identity_info{"))
-            .unwrap();
-        for label in [
-            "rabbitmq_node=\"ringmq@here\"",
-            "rabbitmq_cluster=",
-            "rabbitmq_endpoint=\"aggregated\"",
-        ] {
+        let line = scrape.lines().find(|line| line.starts_with("rabbitmq_identity_info{")).unwrap();
+        for label in ["rabbitmq_node=\"ringmq@here\"", "rabbitmq_cluster=", "rabbitmq_endpoint=\"aggregated\""] {
             assert!(line.contains(label), "{line}");
         }
         check(&scrape, "rabbitmq_queues 0");
@@ -313,19 +257,13 @@ mod tests {
         check(&scrape, &format!("{} 1", bucket("100")));
         check(&scrape, &format!("{} 2", bucket("100000000")));
         check(&scrape, &format!("{} 3", bucket("+Inf")));
-        check(
-            &scrape,
-            "rabbitmq_message_size_bytes_sum{protocol=\"amqp091\"} 2000000550",
-        );
+        check(&scrape, "rabbitmq_message_size_bytes_sum{protocol=\"amqp091\"} 2000000550");
     }
 
     #[test]
     fn every_name_is_given_once_and_counters_end_in_total() {
         let scrape = scrape(vec![ShardStats::default()]);
-        let mut names: Vec<&str> = scrape
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE "))
-            .collect();
+        let mut names: Vec<&str> = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         for counter in names.iter().filter_map(|line| line.strip_suffix(" counter")) {
             assert!(counter.ends_with("_total"), "{counter}");
         }

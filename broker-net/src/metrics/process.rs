@@ -47,9 +47,7 @@ fn kibibytes(file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    number
-        .and_then(|number| number.trim().parse::<u64>().ok())
-        .map_or(0, |number| number << 10)
+    number.and_then(|number| number.trim().parse::<u64>().ok()).map_or(0, |number| number << 10)
 }
 
 #[cfg(test)]
@@ -59,10 +57,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_files_and_disk() {
         let process = Process::read(Path::new("/"), Instant::now());
-        assert!(
-            process.open_files > 2 && process.open_files <= process.max_files,
-            "{process:?}"
-        );
+        assert!(process.open_files > 2 && process.open_files <= process.max_files, "{process:?}");
         assert!(process.resident_bytes > 1 << 16, "{process:?}");
         assert!(process.resident_bytes < process.memory_limit_bytes, "{process:?}");
         assert!(process.disk_available_bytes > 0, "{process:?}");
@@ -72,9 +67,6 @@ mod tests {
     fn what_cannot_be_read_is_zero() {
         assert_eq!(kibibytes("/proc/self/status", "NoSuchName:"), 0);
         assert_eq!(kibibytes("/no/such/file", "VmRSS:"), 0);
-        assert_eq!(
-            Process::read(Path::new("/no/such/file"), Instant::now()).disk_available_bytes,
-            0
-        );
+        assert_eq!(Process::read(Path::new("/no/such/file"), Instant::now()).disk_available_bytes, 0);
     }
 }

@@ -40,20 +40,16 @@ impl fmt::Display for Bytes {
 pub(super) fn raise_open_files() {
     let limit = raise(Resource::Nofile);
     if limit.is_some_and(|limit| limit < FEW_OPEN_FILES) {
-        tracing::warn!(
-            open_files = limit,
-            "few files may be open: that many connections are possible at most"
-        );
+        tracing::warn!(open_files = limit, "few files may be open: that many connections are possible at most");
     }
 }
 
 /// Raises the soft limit of locked memory to the hard one, which has to be [`LOCKED_MEMORY`] at least.
 pub(super) fn raise_locked_memory() -> Result<(), StartError> {
     match raise(Resource::Memlock).map(Bytes) {
-        Some(allowed) if allowed < LOCKED_MEMORY => Err(StartError::LockedMemory {
-            allowed,
-            needed: LOCKED_MEMORY,
-        }),
+        Some(allowed) if allowed < LOCKED_MEMORY => {
+            Err(StartError::LockedMemory { allowed, needed: LOCKED_MEMORY })
+        }
         _ => Ok(()),
     }
 }
@@ -64,13 +60,7 @@ fn raise(resource: Resource) -> Option<u64> {
     if current == maximum {
         return current;
     }
-    match setrlimit(
-        resource,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
+    match setrlimit(resource, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(_) => current,
     }
@@ -83,10 +73,7 @@ mod tests {
     #[test]
     fn bytes_are_printed_in_the_largest_whole_unit() {
         let printed = [0, 1023, 1 << 10, 65_536, 8 << 20, 3 << 30].map(|bytes| Bytes(bytes).to_string());
-        assert_eq!(
-            printed,
-            ["0 bytes", "1023 bytes", "1 KiB", "64 KiB", "8 MiB", "3 GiB"]
-        );
+        assert_eq!(printed, ["0 bytes", "1023 bytes", "1 KiB", "64 KiB", "8 MiB", "3 GiB"]);
     }
 
     #[test]

@@ -116,10 +116,7 @@ mod tests {
 
     #[test]
     fn too_little_locked_memory_names_the_figures_and_the_remedy() {
-        let error = StartError::LockedMemory {
-            allowed: Bytes(64 << 10),
-            needed: limits::LOCKED_MEMORY,
-        };
+        let error = StartError::LockedMemory { allowed: Bytes(64 << 10), needed: limits::LOCKED_MEMORY };
         assert_eq!(
             error.to_string(),
             "this process may lock 64 KiB of memory, but io_uring needs 512 KiB: raise the limit with \

@@ -51,11 +51,7 @@ pub fn claim(flag: &'static str, address: SocketAddr) -> Result<SocketAddr, Star
 }
 
 fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let probe = socket(family, SocketType::STREAM, None)?;
     sockopt::set_socket_reuseaddr(&probe, true)?;
     rustix::net::bind(&probe, &address)?;
@@ -66,9 +62,7 @@ fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
 fn has_listener(port: u16) -> bool {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let listens = |table: String| table.lines().any(|line| is_listener(line, port));
-    tables
-        .into_iter()
-        .any(|table| table.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, listens))
+    tables.into_iter().any(|table| table.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, listens))
 }
 
 /// A line of those tables: `sl local_address rem_address st ...`, numbers in hexadecimal.
@@ -76,18 +70,13 @@ fn is_listener(line: &str, port: u16) -> bool {
     const LISTEN: &str = "0A";
     let mut fields = line.split_ascii_whitespace();
     let local = fields.nth(1).and_then(|address| address.rsplit_once(':'));
-    local.is_some_and(|(_, local)| u16::from_str_radix(local, 16) == Ok(port))
-        && fields.nth(1) == Some(LISTEN)
+    local.is_some_and(|(_, local)| u16::from_str_radix(local, 16) == Ok(port)) && fields.nth(1) == Some(LISTEN)
 }
 
 fn explain(flag: &'static str, address: SocketAddr, source: io::Error) -> StartError {
     match source.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken { flag, address },
-        _ => StartError::Listen {
-            flag,
-            address,
-            source,
-        },
+        _ => StartError::Listen { flag, address, source },
     }
 }
 
@@ -102,10 +91,7 @@ mod tests {
     #[track_caller]
     fn check_taken(address: SocketAddr) {
         let error = claim("--amqp", address).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("--amqp {address}: the port is taken by another process")
-        );
+        assert_eq!(error.to_string(), format!("--amqp {address}: the port is taken by another process"));
     }
 
     #[test]
@@ -155,9 +141,6 @@ mod tests {
         assert!(is_listener(&line("0A"), 5672));
         assert!(!is_listener(&line("0A"), 5673));
         assert!(!is_listener(&line("01"), 5672));
-        assert!(!is_listener(
-            "  sl  local_address rem_address   st tx_queue rx_queue",
-            5672
-        ));
+        assert!(!is_listener("  sl  local_address rem_address   st tx_queue rx_queue", 5672));
     }
 }

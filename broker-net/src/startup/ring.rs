@@ -22,10 +22,7 @@ impl fmt::Display for RingError {
                 "this kernel has no io_uring: RingMQ needs Linux 5.8 or newer, built with CONFIG_IO_URING",
             ),
             (_, Some(value)) if value > 0 => {
-                write!(
-                    f,
-                    "io_uring is switched off: set sysctl kernel.io_uring_disabled=0 (it is {value})"
-                )
+                write!(f, "io_uring is switched off: set sysctl kernel.io_uring_disabled=0 (it is {value})")
             }
             (Errno::PERM | Errno::ACCESS, _) => f.write_str(
                 "this process may not use io_uring: a seccomp filter (as containers have) or a security \
@@ -42,18 +39,11 @@ pub(super) fn probe() -> Result<(), RingError> {
     // SAFETY: the parameters are zero but for what the kernel writes, so no pointer is passed, and the
     // descriptor is closed at once without being mapped.
     let ring = unsafe { io_uring_setup(2, &mut parameters) };
-    ring.map(drop).map_err(|errno| RingError {
-        errno,
-        disabled: disabled(),
-    })
+    ring.map(drop).map_err(|errno| RingError { errno, disabled: disabled() })
 }
 
 fn disabled() -> Option<u8> {
-    fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

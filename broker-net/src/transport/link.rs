@@ -47,9 +47,7 @@ impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
     pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: SocketAddr) {
         let config = Arc::clone(&transport.config);
-        let connection = transport
-            .handle
-            .enter(|_, outputs| Connection::new(peer, config, outputs, now_ms()));
+        let connection = transport.handle.enter(|_, outputs| Connection::new(peer, config, outputs, now_ms()));
         let link = Rc::new(Self {
             key: connection.key(),
             stream: RefCell::new(stream),
@@ -70,9 +68,7 @@ impl Link {
         }
         let connection = self.connection.borrow_mut().take();
         if let Some(connection) = connection {
-            transport
-                .handle
-                .enter(|shard, outputs| connection.finish(shard, outputs));
+            transport.handle.enter(|shard, outputs| connection.finish(shard, outputs));
         }
         transport.links.borrow_mut().remove(&self.key);
         self.hang_up();
@@ -132,10 +128,7 @@ impl Link {
     }
 
     fn publishes(&self) -> bool {
-        self.connection
-            .borrow()
-            .as_ref()
-            .is_some_and(Connection::publishes)
+        self.connection.borrow().as_ref().is_some_and(Connection::publishes)
     }
 
     fn poll_receive(&self, context: &mut Context<'_>, transport: &Transport) -> Poll<Received> {
@@ -205,10 +198,7 @@ impl Link {
         if connection.poll_timeout().is_none_or(|deadline| now_ms < deadline) {
             return;
         }
-        if !transport
-            .handle
-            .enter(|shard, outputs| connection.handle_timeout(shard, outputs, now_ms))
-        {
+        if !transport.handle.enter(|shard, outputs| connection.handle_timeout(shard, outputs, now_ms)) {
             self.state.set(InputState::Closed);
             self.wake_reader();
         }
@@ -217,9 +207,7 @@ impl Link {
     /// Tells the client that the broker stops.
     pub(super) fn begin_shutdown(&self, transport: &Transport) {
         if let Some(connection) = self.connection.borrow_mut().as_mut() {
-            transport
-                .handle
-                .enter(|shard, outputs| connection.begin_shutdown(shard, outputs, now_ms()));
+            transport.handle.enter(|shard, outputs| connection.begin_shutdown(shard, outputs, now_ms()));
         }
         self.resume(transport);
     }
@@ -239,8 +227,7 @@ impl Link {
             }
             None => {
                 self.writing.set(true);
-                glommio::spawn_local(Rc::clone(self).keep_writing(Rc::clone(transport), bytes, done))
-                    .detach();
+                glommio::spawn_local(Rc::clone(self).keep_writing(Rc::clone(transport), bytes, done)).detach();
             }
         }
     }
@@ -249,10 +236,7 @@ impl Link {
     async fn keep_writing(self: Rc<Self>, transport: Rc<Transport>, mut bytes: Vec<u8>, mut done: usize) {
         loop {
             let result = self.write_all(&bytes, &mut done).await;
-            let more = self
-                .written(&transport, bytes, &result)
-                .then(|| self.take_output(&transport))
-                .flatten();
+            let more = self.written(&transport, bytes, &result).then(|| self.take_output(&transport)).flatten();
             let Some(next) = more else { break };
             bytes = next;
             done = 0;

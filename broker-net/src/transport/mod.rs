@@ -76,9 +76,7 @@ async fn flush(transport: Rc<Transport>) {
     let mut ready = Vec::new();
     loop {
         transport.handle.output().await;
-        transport
-            .handle
-            .enter(|_, outputs| outputs.take_ready(&mut ready));
+        transport.handle.enter(|_, outputs| outputs.take_ready(&mut ready));
         for key in ready.drain(..) {
             let link = transport.links.borrow().get(&key).cloned();
             if let Some(link) = link {

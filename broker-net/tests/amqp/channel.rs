@@ -14,11 +14,7 @@ use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 fn passive(name: &str) -> AMQPClass {
-    queue(Queue::Declare(Declare {
-        queue: name.into(),
-        passive: true,
-        ..Declare::default()
-    }))
+    queue(Queue::Declare(Declare { queue: name.into(), passive: true, ..Declare::default() }))
 }
 
 #[test]
@@ -38,10 +34,7 @@ fn closed_channel_can_be_opened_again() {
         let mut raw = Raw::open(broker);
         for _ in 0..3 {
             let answer = raw.call(1, &channel(Channel::Close(Close::default())));
-            assert!(
-                matches!(answer, AMQPClass::Channel(Channel::CloseOk(_))),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, AMQPClass::Channel(Channel::CloseOk(_))), "{answer:?}");
             raw.open_channel(1);
         }
     });
@@ -55,13 +48,7 @@ fn failed_channel_ignores_all_until_close_ok_and_can_be_opened_again() {
         // These come after the failure, whether or not the broker has told us yet.
         raw.send(1, &passive("nothing else"));
         raw.publish(1, "nothing", b"lost");
-        raw.send(
-            1,
-            &basic(Basic::Ack(Ack {
-                delivery_tag: 9,
-                multiple: false,
-            })),
-        );
+        raw.send(1, &basic(Basic::Ack(Ack { delivery_tag: 9, multiple: false })));
         let closed = raw.channel_closed(1);
         assert_eq!((closed.code, closed.method), (404, (50, 10)));
         assert_eq!(closed.text, "NOT_FOUND - no queue 'nothing' in vhost '/'");
@@ -74,17 +61,9 @@ fn failure_of_one_channel_leaves_the_others_alone() {
     scenario(async |broker| {
         let session = broker.open().await;
         let other = session.connection.create_channel().await.unwrap();
-        let options = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let missing = session
-            .queue_declare("nothing".into(), options, FieldTable::default())
-            .await;
-        assert_eq!(
-            error_of(missing),
-            (404, "NOT_FOUND - no queue 'nothing' in vhost '/'".into())
-        );
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let missing = session.queue_declare("nothing".into(), options, FieldTable::default()).await;
+        assert_eq!(error_of(missing), (404, "NOT_FOUND - no queue 'nothing' in vhost '/'".into()));
         declare(&other, "something").await;
     });
 }
@@ -95,12 +74,8 @@ fn close_from_both_sides_at_once_is_answered() {
         let mut raw = Raw::open(broker);
         raw.send(1, &passive("nothing"));
         raw.send(1, &channel(Channel::Close(Close::default())));
-        let AMQPClass::Channel(Channel::Close(_)) = raw.method(1) else {
-            panic!("no channel.close")
-        };
-        let AMQPClass::Channel(Channel::CloseOk(_)) = raw.method(1) else {
-            panic!("no channel.close-ok")
-        };
+        let AMQPClass::Channel(Channel::Close(_)) = raw.method(1) else { panic!("no channel.close") };
+        let AMQPClass::Channel(Channel::CloseOk(_)) = raw.method(1) else { panic!("no channel.close-ok") };
         raw.send(1, &channel(Channel::CloseOk(CloseOk {})));
         raw.open_channel(1);
     });
@@ -121,16 +96,9 @@ fn flow_on_is_answered_and_flow_off_is_540() {
 fn access_request_is_answered_with_a_ticket() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let request = Request {
-            realm: "/data".into(),
-            active: true,
-            ..Request::default()
-        };
+        let request = Request { realm: "/data".into(), active: true, ..Request::default() };
         let answer = raw.call(1, &AMQPClass::Access(access::AMQPMethod::Request(request)));
-        assert!(
-            matches!(answer, AMQPClass::Access(access::AMQPMethod::RequestOk(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, AMQPClass::Access(access::AMQPMethod::RequestOk(_))), "{answer:?}");
     });
 }
 
@@ -144,12 +112,7 @@ fn closing_a_channel_returns_its_unacked_messages() {
         }
         let other = session.connection.create_channel().await.unwrap();
         let mut consumer = other
-            .basic_consume(
-                "returned".into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
+            .basic_consume("returned".into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
             .await
             .unwrap();
         for number in ["1", "2", "3"] {
@@ -171,10 +134,8 @@ fn methods_of_different_channels_may_interleave_with_content() {
         declare(&session, "interleaved").await;
         let mut raw = Raw::open(broker);
         raw.open_channel(2);
-        let publish = amq_protocol::protocol::basic::Publish {
-            routing_key: "interleaved".into(),
-            ..Default::default()
-        };
+        let publish =
+            amq_protocol::protocol::basic::Publish { routing_key: "interleaved".into(), ..Default::default() };
         raw.send(1, &basic(Basic::Publish(publish.clone())));
         raw.send(2, &basic(Basic::Publish(publish)));
         raw.header(2, 4);
@@ -189,10 +150,7 @@ fn methods_of_different_channels_may_interleave_with_content() {
         let answer = raw.call(1, &basic(Basic::Qos(Qos::default())));
         assert!(matches!(answer, AMQPClass::Basic(Basic::QosOk(_))), "{answer:?}");
         for expect in ["seco", "first"] {
-            assert_eq!(
-                body(&get(&session, "interleaved").await.expect("a message")),
-                expect
-            );
+            assert_eq!(body(&get(&session, "interleaved").await.expect("a message")), expect);
         }
     });
 }
@@ -202,22 +160,14 @@ fn pipelined_requests_are_answered_in_order() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
         for number in 0..100 {
-            let declare = Declare {
-                queue: format!("pipelined-{number}").into(),
-                ..Declare::default()
-            };
+            let declare = Declare { queue: format!("pipelined-{number}").into(), ..Declare::default() };
             raw.send(1, &queue(Queue::Declare(declare)));
             raw.send(1, &basic(Basic::Qos(Qos::default())));
         }
         for number in 0..100 {
-            let AMQPClass::Queue(Queue::DeclareOk(ok)) = raw.method(1) else {
-                panic!("no declare-ok")
-            };
+            let AMQPClass::Queue(Queue::DeclareOk(ok)) = raw.method(1) else { panic!("no declare-ok") };
             assert_eq!(ok.queue.as_str(), format!("pipelined-{number}"));
-            assert!(matches!(
-                raw.next(),
-                Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::QosOk(_))))
-            ));
+            assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::QosOk(_))))));
         }
     });
 }

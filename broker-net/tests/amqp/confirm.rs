@@ -20,10 +20,7 @@ fn select() -> AMQPClass {
 /// A connection whose channel 1 is in confirm mode.
 fn confirming(broker: &Broker) -> Raw {
     let mut raw = Raw::open(broker);
-    assert_eq!(
-        raw.call(1, &select()),
-        AMQPClass::Confirm(Confirm::SelectOk(SelectOk {}))
-    );
+    assert_eq!(raw.call(1, &select()), AMQPClass::Confirm(Confirm::SelectOk(SelectOk {})));
     raw
 }
 
@@ -35,18 +32,10 @@ impl Unconfirmed {
     fn take(&mut self, ack: &Ack) {
         if ack.multiple {
             let rest = self.0.split_off(&(ack.delivery_tag + 1));
-            assert!(
-                !self.0.is_empty(),
-                "ack up to {} covers nothing",
-                ack.delivery_tag
-            );
+            assert!(!self.0.is_empty(), "ack up to {} covers nothing", ack.delivery_tag);
             self.0 = rest;
         } else {
-            assert!(
-                self.0.remove(&ack.delivery_tag),
-                "{} is acked twice",
-                ack.delivery_tag
-            );
+            assert!(self.0.remove(&ack.delivery_tag), "{} is acked twice", ack.delivery_tag);
         }
     }
 }
@@ -55,9 +44,7 @@ impl Unconfirmed {
 fn read_acks(raw: &mut Raw, first: u64, last: u64) {
     let mut unconfirmed = Unconfirmed((first..=last).collect());
     while !unconfirmed.0.is_empty() {
-        let AMQPClass::Basic(Basic::Ack(ack)) = raw.method(1) else {
-            panic!("no basic.ack")
-        };
+        let AMQPClass::Basic(Basic::Ack(ack)) = raw.method(1) else { panic!("no basic.ack") };
         unconfirmed.take(&ack);
     }
 }
@@ -73,10 +60,7 @@ fn every_publish_is_acked_once_from_tag_1() {
         }
         read_acks(&mut raw, 1, 3000);
         // A second select is fine and counts on.
-        assert_eq!(
-            raw.call(1, &select()),
-            AMQPClass::Confirm(Confirm::SelectOk(SelectOk {}))
-        );
+        assert_eq!(raw.call(1, &select()), AMQPClass::Confirm(Confirm::SelectOk(SelectOk {})));
         raw.publish(1, "acked", b"x");
         read_acks(&mut raw, 3001, 3001);
         assert_eq!(message_count(&session, "acked").await, 3001);
@@ -102,11 +86,7 @@ fn return_comes_before_the_ack() {
         let mut raw = confirming(broker);
         for number in 1..=20_u64 {
             raw.publish(1, "somewhere", b"x");
-            let publish = Publish {
-                routing_key: "nowhere".into(),
-                mandatory: true,
-                ..Publish::default()
-            };
+            let publish = Publish { routing_key: "nowhere".into(), mandatory: true, ..Publish::default() };
             raw.send(1, &basic(Basic::Publish(publish)));
             raw.header(1, 2);
             raw.frame(3, 1, &number.to_be_bytes()[6..]);
@@ -119,10 +99,7 @@ fn return_comes_before_the_ack() {
                     unconfirmed.take(&ack);
                     // Even tags are those of returned messages.
                     if ack.multiple || ack.delivery_tag % 2 == 0 {
-                        assert!(
-                            ack.delivery_tag / 2 <= returned,
-                            "{ack:?} after {returned} returns"
-                        );
+                        assert!(ack.delivery_tag / 2 <= returned, "{ack:?} after {returned} returns");
                     }
                 }
                 AMQPFrame::Header(..) | AMQPFrame::Body(..) => {}
@@ -137,20 +114,11 @@ fn return_comes_before_the_ack() {
 fn persistent_publishes_to_many_queues_are_confirmed_once() {
     scenario_with(&["--shards", "2"], async |broker| {
         let session = broker.open().await;
-        session
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .unwrap();
+        session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         for number in 0..8 {
             let name = format!("durable-{number}");
-            let options = QueueDeclareOptions {
-                durable: true,
-                ..QueueDeclareOptions::default()
-            };
-            session
-                .queue_declare(name.as_str().into(), options, FieldTable::default())
-                .await
-                .unwrap();
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            session.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
             session
                 .queue_bind(
                     name.as_str().into(),
@@ -164,17 +132,10 @@ fn persistent_publishes_to_many_queues_are_confirmed_once() {
         }
         let mut confirms = Vec::new();
         for number in 0..100 {
-            let (exchange, key) = if number % 2 == 0 {
-                ("amq.fanout", "")
-            } else {
-                ("", "durable-3")
-            };
+            let (exchange, key) = if number % 2 == 0 { ("amq.fanout", "") } else { ("", "durable-3") };
             let options = BasicPublishOptions::default();
             confirms.push(
-                session
-                    .basic_publish(exchange.into(), key.into(), options, b"x", persistent())
-                    .await
-                    .unwrap(),
+                session.basic_publish(exchange.into(), key.into(), options, b"x", persistent()).await.unwrap(),
             );
         }
         for confirm in confirms {
@@ -191,21 +152,12 @@ fn publish_to_a_missing_exchange_gets_no_confirm() {
         let mut raw = confirming(broker);
         raw.publish(1, "nowhere", b"x");
         read_acks(&mut raw, 1, 1);
-        raw.send(
-            1,
-            &basic(Basic::Publish(Publish {
-                exchange: "missing".into(),
-                ..Publish::default()
-            })),
-        );
+        raw.send(1, &basic(Basic::Publish(Publish { exchange: "missing".into(), ..Publish::default() })));
         raw.header(1, 0);
         raw.publish(1, "nowhere", b"dropped");
         assert_eq!(raw.channel_closed(1).code, 404);
         raw.open_channel(1);
-        assert_eq!(
-            raw.call(1, &select()),
-            AMQPClass::Confirm(Confirm::SelectOk(SelectOk {}))
-        );
+        assert_eq!(raw.call(1, &select()), AMQPClass::Confirm(Confirm::SelectOk(SelectOk {})));
         raw.publish(1, "nowhere", b"x");
         // The tags of the new channel begin again.
         read_acks(&mut raw, 1, 1);

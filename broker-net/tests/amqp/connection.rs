@@ -4,14 +4,12 @@ use amq_protocol::frame::AMQPFrame;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Publish, Qos};
 use amq_protocol::protocol::channel::{AMQPMethod as Channel, Open as ChannelOpen};
-use amq_protocol::protocol::connection::{
-    AMQPMethod as Connection, Close, Open, Start, TuneOk, UpdateSecret,
-};
+use amq_protocol::protocol::connection::{AMQPMethod as Connection, Close, Open, Start, TuneOk, UpdateSecret};
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::harness::{
-    Broker, Closed, Login, Raw, basic, channel, connection, declare, error_of, get, message_count,
-    own_process, publish, scenario,
+    Broker, Closed, Login, Raw, basic, channel, connection, declare, error_of, get, message_count, own_process,
+    publish, scenario,
 };
 
 /// What the broker says first.
@@ -50,16 +48,10 @@ fn start_says_what_the_server_can() {
         assert_eq!((start.version_major, start.version_minor), (0, 9));
         let mechanisms = start.mechanisms.to_string();
         for mechanism in ["PLAIN", "AMQPLAIN"] {
-            assert!(
-                mechanisms.split(' ').any(|offered| offered == mechanism),
-                "{mechanisms}"
-            );
+            assert!(mechanisms.split(' ').any(|offered| offered == mechanism), "{mechanisms}");
         }
         let properties = start.server_properties.inner();
-        assert_eq!(
-            properties.get("product"),
-            Some(&AMQPValue::LongString("RabbitMQ".into()))
-        );
+        assert_eq!(properties.get("product"), Some(&AMQPValue::LongString("RabbitMQ".into())));
         let Some(AMQPValue::FieldTable(capabilities)) = properties.get("capabilities") else {
             panic!("no capabilities")
         };
@@ -72,11 +64,7 @@ fn start_says_what_the_server_can() {
             "authentication_failure_close",
             "per_consumer_qos",
         ] {
-            assert_eq!(
-                capabilities.inner().get(capability),
-                Some(&AMQPValue::Boolean(true)),
-                "{capability}"
-            );
+            assert_eq!(capabilities.inner().get(capability), Some(&AMQPValue::Boolean(true)), "{capability}");
         }
     });
 }
@@ -86,14 +74,7 @@ fn amqplain_logs_in_too() {
     scenario(async |broker| {
         let mut response = b"\x05LOGINS\x00\x00\x00\x05guest".to_vec();
         response.extend_from_slice(b"\x08PASSWORDS\x00\x00\x00\x05guest");
-        Raw::login(
-            broker,
-            &Login {
-                mechanism: "AMQPLAIN",
-                response,
-                ..Login::default()
-            },
-        );
+        Raw::login(broker, &Login { mechanism: "AMQPLAIN", response, ..Login::default() });
     });
 }
 
@@ -102,10 +83,7 @@ fn wrong_password_is_told_403_to_clients_that_can_take_it() {
     scenario(async |broker| {
         let mut raw = Raw::connect(broker);
         start(&mut raw);
-        raw.start_ok(&Login {
-            response: b"\0guest\0wrong".to_vec(),
-            ..Login::default()
-        });
+        raw.start_ok(&Login { response: b"\0guest\0wrong".to_vec(), ..Login::default() });
         let closed = raw.closed();
         assert_eq!(closed.code, 403);
         assert_eq!(
@@ -124,11 +102,7 @@ fn wrong_password_without_the_capability_is_closed_silently() {
         let mut raw = Raw::connect(broker);
         start(&mut raw);
         let response = b"\0guest\0wrong".to_vec();
-        raw.start_ok(&Login {
-            response,
-            capabilities: FieldTable::default(),
-            ..Login::default()
-        });
+        raw.start_ok(&Login { response, capabilities: FieldTable::default(), ..Login::default() });
         assert_eq!(raw.rest(), b"");
     });
 }
@@ -138,16 +112,10 @@ fn unknown_mechanism_does_not_get_in() {
     scenario(async |broker| {
         let mut raw = Raw::connect(broker);
         start(&mut raw);
-        raw.start_ok(&Login {
-            mechanism: "MAGIC",
-            ..Login::default()
-        });
+        raw.start_ok(&Login { mechanism: "MAGIC", ..Login::default() });
         if let Some(frame) = raw.next() {
             assert!(
-                matches!(
-                    frame,
-                    AMQPFrame::Method(0, AMQPClass::Connection(Connection::Close(_)))
-                ),
+                matches!(frame, AMQPFrame::Method(0, AMQPClass::Connection(Connection::Close(_)))),
                 "{frame:?}"
             );
         }
@@ -166,58 +134,26 @@ fn missing_vhost_is_530() {
 #[test]
 fn tune_ok_beyond_what_the_server_proposed_is_530() {
     scenario(async |broker| {
-        tune_refused(
-            broker,
-            Login {
-                frame_max: Some(1 << 20),
-                ..Login::default()
-            },
-        );
-        tune_refused(
-            broker,
-            Login {
-                frame_max: Some(4095),
-                ..Login::default()
-            },
-        );
-        tune_refused(
-            broker,
-            Login {
-                channel_max: Some(u16::MAX),
-                ..Login::default()
-            },
-        );
+        tune_refused(broker, Login { frame_max: Some(1 << 20), ..Login::default() });
+        tune_refused(broker, Login { frame_max: Some(4095), ..Login::default() });
+        tune_refused(broker, Login { channel_max: Some(u16::MAX), ..Login::default() });
     });
 }
 
 #[test]
 fn frames_are_cut_to_the_negotiated_frame_max() {
     scenario(async |broker| {
-        let mut raw = Raw::login(
-            broker,
-            &Login {
-                frame_max: Some(8192),
-                ..Login::default()
-            },
-        );
+        let mut raw = Raw::login(broker, &Login { frame_max: Some(8192), ..Login::default() });
         let session = broker.open().await;
         declare(&session, "cut").await;
         publish(&session, "", "cut", &"x".repeat(20_000)).await;
         assert_eq!(message_count(&session, "cut").await, 1);
-        let get = amq_protocol::protocol::basic::Get {
-            queue: "cut".into(),
-            no_ack: true,
-        };
+        let get = amq_protocol::protocol::basic::Get { queue: "cut".into(), no_ack: true };
         raw.send(1, &basic(Basic::Get(get)));
-        assert!(matches!(
-            raw.next(),
-            Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))
-        ));
+        assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))));
         assert!(matches!(raw.next(), Some(AMQPFrame::Header(1, header)) if header.body_size == 20_000));
         for expect in [8184, 8184, 3632] {
-            let Some(AMQPFrame::Body(1, piece)) = raw.next() else {
-                panic!("no body frame")
-            };
+            let Some(AMQPFrame::Body(1, piece)) = raw.next() else { panic!("no body frame") };
             assert_eq!(piece.len(), expect);
         }
     });
@@ -237,13 +173,8 @@ fn check_abuse(broker: &Broker, code: u16, abuse: impl FnOnce(&mut Raw)) -> Clos
 #[test]
 fn bad_frame_end_is_501() {
     scenario(async |broker| {
-        let closed = check_abuse(broker, 501, |raw| {
-            raw.write(&[1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 10, 0])
-        });
-        assert_eq!(
-            closed.text,
-            "FRAME_ERROR - type 1, all octets = <<0,20,0,10>>: {invalid_frame_end_marker,0}"
-        );
+        let closed = check_abuse(broker, 501, |raw| raw.write(&[1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 10, 0]));
+        assert_eq!(closed.text, "FRAME_ERROR - type 1, all octets = <<0,20,0,10>>: {invalid_frame_end_marker,0}");
     });
 }
 
@@ -251,10 +182,7 @@ fn bad_frame_end_is_501() {
 fn frame_beyond_frame_max_is_501() {
     scenario(async |broker| {
         let closed = check_abuse(broker, 501, |raw| raw.write(&[3, 0, 1, 0, 3, 0, 0]));
-        assert_eq!(
-            closed.text,
-            "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,196608,131064}"
-        );
+        assert_eq!(closed.text, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,196608,131064}");
     });
 }
 
@@ -268,9 +196,7 @@ fn unknown_frame_type_is_501() {
 #[test]
 fn undecodable_method_is_501() {
     scenario(async |broker| {
-        check_abuse(broker, 501, |raw| {
-            raw.frame(1, 1, &[0, 50, 0, 10, 0, 0, 200, b'q'])
-        });
+        check_abuse(broker, 501, |raw| raw.frame(1, 1, &[0, 50, 0, 10, 0, 0, 200, b'q']));
     });
 }
 
@@ -285,13 +211,7 @@ fn unknown_method_ends_the_connection() {
 fn body_announced_beyond_512_mib_is_501() {
     scenario(async |broker| {
         check_abuse(broker, 501, |raw| {
-            raw.send(
-                1,
-                &basic(Basic::Publish(Publish {
-                    routing_key: "q".into(),
-                    ..Publish::default()
-                })),
-            );
+            raw.send(1, &basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() })));
             raw.header(1, (512 << 20) + 1);
         });
     });
@@ -301,13 +221,7 @@ fn body_announced_beyond_512_mib_is_501() {
 fn more_body_than_announced_is_501() {
     scenario(async |broker| {
         check_abuse(broker, 501, |raw| {
-            raw.send(
-                1,
-                &basic(Basic::Publish(Publish {
-                    routing_key: "q".into(),
-                    ..Publish::default()
-                })),
-            );
+            raw.send(1, &basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() })));
             raw.header(1, 3);
             raw.frame(3, 1, b"four");
         });
@@ -317,12 +231,7 @@ fn more_body_than_announced_is_501() {
 #[test]
 fn frames_out_of_place_are_505() {
     scenario(async |broker| {
-        let publish = || {
-            basic(Basic::Publish(Publish {
-                routing_key: "q".into(),
-                ..Publish::default()
-            }))
-        };
+        let publish = || basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() }));
         check_abuse(broker, 505, |raw| raw.header(1, 3));
         check_abuse(broker, 505, |raw| raw.frame(3, 1, b"hm"));
         check_abuse(broker, 505, |raw| {
@@ -353,13 +262,7 @@ fn method_on_a_channel_that_is_not_open_is_504() {
 #[test]
 fn channel_number_beyond_channel_max_is_530() {
     scenario(async |broker| {
-        let mut raw = Raw::login(
-            broker,
-            &Login {
-                channel_max: Some(3),
-                ..Login::default()
-            },
-        );
+        let mut raw = Raw::login(broker, &Login { channel_max: Some(3), ..Login::default() });
         raw.open_channel(3);
         raw.send(4, &channel(Channel::Open(ChannelOpen {})));
         let code = raw.closed().code;
@@ -371,16 +274,9 @@ fn channel_number_beyond_channel_max_is_530() {
 fn close_is_answered_and_then_nothing_comes() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let close = Close {
-            reply_code: 200,
-            reply_text: "bye".into(),
-            ..Close::default()
-        };
+        let close = Close { reply_code: 200, reply_text: "bye".into(), ..Close::default() };
         let answer = raw.call(0, &connection(Connection::Close(close)));
-        assert!(
-            matches!(answer, AMQPClass::Connection(Connection::CloseOk(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, AMQPClass::Connection(Connection::CloseOk(_))), "{answer:?}");
         assert_eq!(raw.rest(), b"");
     });
 }
@@ -389,15 +285,9 @@ fn close_is_answered_and_then_nothing_comes() {
 fn update_secret_is_answered() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let update = UpdateSecret {
-            new_secret: "guest".into(),
-            reason: "renewed".into(),
-        };
+        let update = UpdateSecret { new_secret: "guest".into(), reason: "renewed".into() };
         let answer = raw.call(0, &connection(Connection::UpdateSecret(update)));
-        assert!(
-            matches!(answer, AMQPClass::Connection(Connection::UpdateSecretOk(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, AMQPClass::Connection(Connection::UpdateSecretOk(_))), "{answer:?}");
     });
 }
 
@@ -405,12 +295,7 @@ fn update_secret_is_answered() {
 fn open_in_the_middle_of_a_connection_is_refused() {
     scenario(async |broker| {
         check_abuse(broker, 504, |raw| {
-            raw.send(
-                0,
-                &connection(Connection::Open(Open {
-                    virtual_host: "/".into(),
-                })),
-            );
+            raw.send(0, &connection(Connection::Open(Open { virtual_host: "/".into() })));
         });
     });
 }
@@ -423,10 +308,7 @@ fn tune_ok_before_start_ok_does_not_get_in() {
         raw.send(0, &connection(Connection::TuneOk(TuneOk::default())));
         if let Some(frame) = raw.next() {
             assert!(
-                matches!(
-                    frame,
-                    AMQPFrame::Method(0, AMQPClass::Connection(Connection::Close(_)))
-                ),
+                matches!(frame, AMQPFrame::Method(0, AMQPClass::Connection(Connection::Close(_)))),
                 "{frame:?}"
             );
         }
@@ -436,13 +318,7 @@ fn tune_ok_before_start_ok_does_not_get_in() {
 #[test]
 fn silent_client_gets_heartbeats_and_is_dropped() {
     scenario(async |broker| {
-        let mut raw = Raw::login(
-            broker,
-            &Login {
-                heartbeat: 1,
-                ..Login::default()
-            },
-        );
+        let mut raw = Raw::login(broker, &Login { heartbeat: 1, ..Login::default() });
         assert_eq!(raw.next(), None);
         assert!(raw.heartbeats >= 2, "{} heartbeats", raw.heartbeats);
     });
@@ -458,9 +334,7 @@ fn stream_in_single_octets_is_understood() {
         let mut bytes = vec![1, 0, 1, 0, 0, 0, u8::try_from(publish.len()).unwrap()];
         bytes.extend_from_slice(publish);
         bytes.push(206);
-        bytes.extend_from_slice(&[
-            2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 206,
-        ]);
+        bytes.extend_from_slice(&[2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 206]);
         bytes.extend_from_slice(&[3, 0, 1, 0, 0, 0, 2, b'h', b'i', 206]);
         for octet in bytes {
             raw.write(&[octet]);
@@ -479,10 +353,7 @@ fn stopping_broker_closes_connections_with_320() {
         broker.terminate();
         let closed = raw.closed();
         assert_eq!(closed.code, 320);
-        assert_eq!(
-            closed.text,
-            "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
-        );
+        assert_eq!(closed.text, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'");
         assert!(broker.ended().await.success());
     });
 }

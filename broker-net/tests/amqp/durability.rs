@@ -13,37 +13,19 @@ use crate::harness::{
 };
 
 async fn declare_durable(channel: &Channel, name: &str) {
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel
-        .queue_declare(name.into(), options, FieldTable::default())
-        .await
-        .unwrap();
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), options, FieldTable::default()).await.unwrap();
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
     let options = QueueBindOptions::default();
-    channel
-        .queue_bind(
-            queue.into(),
-            exchange.into(),
-            key.into(),
-            options,
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await.unwrap();
 }
 
 /// A session in confirm mode.
 async fn confirming(broker: &Broker) -> Session {
     let session = broker.open().await;
-    session
-        .confirm_select(ConfirmSelectOptions::default())
-        .await
-        .unwrap();
+    session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     session
 }
 
@@ -52,9 +34,7 @@ async fn publish_confirmed(channel: &Channel, queue: &str, numbers: std::ops::Ra
     let mut confirms = Vec::new();
     for number in numbers {
         let (options, text) = (BasicPublishOptions::default(), number.to_string());
-        let confirm = channel
-            .basic_publish("".into(), queue.into(), options, text.as_bytes(), persistent())
-            .await;
+        let confirm = channel.basic_publish("".into(), queue.into(), options, text.as_bytes(), persistent()).await;
         confirms.push(confirm.unwrap());
     }
     for confirm in confirms {
@@ -65,11 +45,7 @@ async fn publish_confirmed(channel: &Channel, queue: &str, numbers: std::ops::Ra
 /// Gets every message of the queue; its bodies, and which were redelivered.
 async fn drain(channel: &Channel, queue: &str) -> Vec<(u32, bool)> {
     let mut seen = Vec::new();
-    while let Some(message) = channel
-        .basic_get(queue.into(), BasicGetOptions { no_ack: true })
-        .await
-        .unwrap()
-    {
+    while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
         seen.push((body(&message).parse().unwrap(), message.redelivered));
     }
     seen
@@ -105,8 +81,7 @@ fn confirmed_under_load_is_there_after_kill_9() {
         let mut confirms = Vec::new();
         for number in 0..4000_u32 {
             let (options, text) = (BasicPublishOptions::default(), number.to_string());
-            let confirm =
-                session.basic_publish("".into(), "load".into(), options, text.as_bytes(), persistent());
+            let confirm = session.basic_publish("".into(), "load".into(), options, text.as_bytes(), persistent());
             confirms.push(confirm.await.unwrap());
         }
         // The process dies with most of them on their way.
@@ -126,11 +101,7 @@ fn confirmed_under_load_is_there_after_kill_9() {
         broker.restart();
         let session = broker.open().await;
         let seen = drain(&session, "load").await;
-        assert!(
-            seen.len() >= confirmed,
-            "{confirmed} confirmed, {} recovered",
-            seen.len()
-        );
+        assert!(seen.len() >= confirmed, "{confirmed} confirmed, {} recovered", seen.len());
         assert_eq!(seen, fresh(0..u32::try_from(seen.len()).unwrap()));
     });
 }
@@ -142,13 +113,7 @@ fn properties_exchange_and_key_survive() {
         declare_durable(&session, "q").await;
         let options = QueueBindOptions::default();
         session
-            .queue_bind(
-                "q".into(),
-                "amq.topic".into(),
-                "a.#".into(),
-                options,
-                FieldTable::default(),
-            )
+            .queue_bind("q".into(), "amq.topic".into(), "a.#".into(), options, FieldTable::default())
             .await
             .unwrap();
         let properties = persistent()
@@ -170,10 +135,7 @@ fn properties_exchange_and_key_survive() {
         broker.crash();
         let session = broker.open().await;
         let message = get(&session, "q").await.expect("the message");
-        assert_eq!(
-            (message.exchange.as_str(), message.routing_key.as_str()),
-            ("amq.topic", "a.b")
-        );
+        assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("amq.topic", "a.b"));
         assert_eq!(message.properties, properties);
         assert!(message.data == payload);
     });
@@ -188,10 +150,7 @@ fn acknowledged_messages_do_not_come_back() {
         for _ in 0..60 {
             get(&session, "q").await.expect("a message");
         }
-        session
-            .basic_ack(40, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
+        session.basic_ack(40, BasicAckOptions { multiple: true }).await.unwrap();
         session.basic_ack(50, BasicAckOptions::default()).await.unwrap();
         // The sync of a later message in the same queue covers the acks before it.
         publish_confirmed(&session, "q", 100..101).await;
@@ -199,10 +158,7 @@ fn acknowledged_messages_do_not_come_back() {
         let session = broker.open().await;
         let seen = drain(&session, "q").await;
         let numbers: Vec<_> = seen.iter().map(|(number, _)| *number).collect();
-        assert_eq!(
-            numbers,
-            (40..101).filter(|number| *number != 49).collect::<Vec<_>>()
-        );
+        assert_eq!(numbers, (40..101).filter(|number| *number != 49).collect::<Vec<_>>());
     });
 }
 
@@ -237,17 +193,9 @@ fn transient_messages_and_queues_are_gone() {
         broker.crash();
         let session = broker.open().await;
         assert_eq!(drain(&session, "durable").await, fresh(0..3));
-        let options = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let gone = session
-            .queue_declare("transient".into(), options, FieldTable::default())
-            .await;
-        assert_eq!(
-            error_of(gone),
-            (404, "NOT_FOUND - no queue 'transient' in vhost '/'".into())
-        );
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let gone = session.queue_declare("transient".into(), options, FieldTable::default()).await;
+        assert_eq!(error_of(gone), (404, "NOT_FOUND - no queue 'transient' in vhost '/'".into()));
     });
 }
 
@@ -255,32 +203,18 @@ fn transient_messages_and_queues_are_gone() {
 fn definitions_survive() {
     own_process(&[], async |broker| {
         let session = broker.open().await;
-        let durable = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let arguments = table([("alternate-exchange", AMQPValue::LongString("amq.fanout".into()))]);
         let declare_exchange = async |session: &Session| {
             let (kind, arguments) = (ExchangeKind::Topic, arguments.clone());
-            session
-                .exchange_declare("kept".into(), kind, durable, arguments)
-                .await
-                .unwrap();
+            session.exchange_declare("kept".into(), kind, durable, arguments).await.unwrap();
         };
         declare_exchange(&session).await;
         for name in ["kept", "unbound"] {
             declare_durable(&session, name).await;
             bind(&session, name, "kept", "a.*").await;
         }
-        session
-            .queue_unbind(
-                "unbound".into(),
-                "kept".into(),
-                "a.*".into(),
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
+        session.queue_unbind("unbound".into(), "kept".into(), "a.*".into(), FieldTable::default()).await.unwrap();
         broker.crash();
         let session = broker.open().await;
         // The same declaration is accepted: type, flags and arguments are as they were.
@@ -295,43 +229,21 @@ fn definitions_survive() {
 fn deleted_definitions_stay_deleted() {
     own_process(&[], async |broker| {
         let session = broker.open().await;
-        let durable = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let kind = ExchangeKind::Direct;
-        session
-            .exchange_declare("x".into(), kind.clone(), durable, FieldTable::default())
-            .await
-            .unwrap();
+        session.exchange_declare("x".into(), kind.clone(), durable, FieldTable::default()).await.unwrap();
         declare_durable(&session, "q").await;
         bind(&session, "q", "x", "k").await;
-        session
-            .queue_delete("q".into(), QueueDeleteOptions::default())
-            .await
-            .unwrap();
-        session
-            .exchange_delete("x".into(), ExchangeDeleteOptions::default())
-            .await
-            .unwrap();
+        session.queue_delete("q".into(), QueueDeleteOptions::default()).await.unwrap();
+        session.exchange_delete("x".into(), ExchangeDeleteOptions::default()).await.unwrap();
         broker.crash();
         let session = broker.open().await;
-        let passive = ExchangeDeclareOptions {
-            passive: true,
-            ..durable
-        };
-        let gone = session
-            .exchange_declare("x".into(), kind, passive, FieldTable::default())
-            .await;
+        let passive = ExchangeDeclareOptions { passive: true, ..durable };
+        let gone = session.exchange_declare("x".into(), kind, passive, FieldTable::default()).await;
         assert_eq!(error_of(gone).0, 404);
         let session = broker.open().await;
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let gone = session
-            .queue_declare("q".into(), passive, FieldTable::default())
-            .await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let gone = session.queue_declare("q".into(), passive, FieldTable::default()).await;
         assert_eq!(error_of(gone).0, 404);
     });
 }
@@ -342,10 +254,7 @@ fn deleted_queue_declared_again_is_empty() {
         let session = confirming(broker).await;
         declare_durable(&session, "again").await;
         publish_confirmed(&session, "again", 0..50).await;
-        session
-            .queue_delete("again".into(), QueueDeleteOptions::default())
-            .await
-            .unwrap();
+        session.queue_delete("again".into(), QueueDeleteOptions::default()).await.unwrap();
         declare_durable(&session, "again").await;
         publish_confirmed(&session, "again", 50..60).await;
         broker.crash();
@@ -360,10 +269,7 @@ fn purged_messages_do_not_come_back() {
         let session = confirming(broker).await;
         declare_durable(&session, "purged").await;
         publish_confirmed(&session, "purged", 0..50).await;
-        session
-            .queue_purge("purged".into(), QueuePurgeOptions::default())
-            .await
-            .unwrap();
+        session.queue_purge("purged".into(), QueuePurgeOptions::default()).await.unwrap();
         publish_confirmed(&session, "purged", 50..60).await;
         broker.crash();
         let session = broker.open().await;
@@ -386,11 +292,7 @@ fn data_directory_opens_with_another_number_of_shards() {
             broker.restart();
             let session = confirming(broker).await;
             for queue in &queues {
-                assert_eq!(
-                    message_count(&session, queue).await,
-                    next,
-                    "{queue} with {shards} shards"
-                );
+                assert_eq!(message_count(&session, queue).await, next, "{queue} with {shards} shards");
                 publish_confirmed(&session, queue, next..next + 10).await;
             }
         }
@@ -414,10 +316,7 @@ fn many_crashes_in_a_row_lose_nothing() {
             for _ in 0..50 {
                 get(&session, "rounds").await.expect("a message");
             }
-            session
-                .basic_ack(0, BasicAckOptions { multiple: true })
-                .await
-                .unwrap();
+            session.basic_ack(0, BasicAckOptions { multiple: true }).await.unwrap();
             publish_confirmed(&session, "unroutable", 0..1).await;
             assert_eq!(message_count(&session, "rounds").await, (round + 1) * 50);
             assert!(broker.stop().await.success());
@@ -435,10 +334,7 @@ fn clean_stop_keeps_everything_durable() {
         declare_durable(&session, "q").await;
         for number in 0..100 {
             let (options, text) = (BasicPublishOptions::default(), number.to_string());
-            session
-                .basic_publish("".into(), "q".into(), options, text.as_bytes(), persistent())
-                .await
-                .unwrap();
+            session.basic_publish("".into(), "q".into(), options, text.as_bytes(), persistent()).await.unwrap();
         }
         // Not confirmed, but accepted.
         assert_eq!(message_count(&session, "q").await, 100);
@@ -453,24 +349,12 @@ fn clean_stop_keeps_everything_durable() {
 fn exclusive_queue_does_not_survive_even_if_durable() {
     own_process(&[], async |broker| {
         let session = broker.open().await;
-        let options = QueueDeclareOptions {
-            durable: true,
-            exclusive: true,
-            ..QueueDeclareOptions::default()
-        };
-        session
-            .queue_declare("mine".into(), options, FieldTable::default())
-            .await
-            .unwrap();
+        let options = QueueDeclareOptions { durable: true, exclusive: true, ..QueueDeclareOptions::default() };
+        session.queue_declare("mine".into(), options, FieldTable::default()).await.unwrap();
         broker.crash();
         let session = broker.open().await;
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let gone = session
-            .queue_declare("mine".into(), passive, FieldTable::default())
-            .await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let gone = session.queue_declare("mine".into(), passive, FieldTable::default()).await;
         assert_eq!(error_of(gone).0, 404);
     });
 }
@@ -481,11 +365,7 @@ fn transient_message_in_a_durable_queue_is_gone_and_the_persistent_one_stays() {
         let session = confirming(broker).await;
         declare_durable(&session, "mixed").await;
         for number in 0..20 {
-            let properties = if number % 2 == 0 {
-                persistent()
-            } else {
-                BasicProperties::default()
-            };
+            let properties = if number % 2 == 0 { persistent() } else { BasicProperties::default() };
             let (options, text) = (BasicPublishOptions::default(), number.to_string());
             session
                 .basic_publish("".into(), "mixed".into(), options, text.as_bytes(), properties)

@@ -11,10 +11,7 @@ use crate::harness::{body, declare, error_of, get, message_count, publish, scena
 
 async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) {
     let options = ExchangeDeclareOptions::default();
-    channel
-        .exchange_declare(name.into(), kind, options, FieldTable::default())
-        .await
-        .unwrap();
+    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await.unwrap();
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
@@ -23,10 +20,7 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
 
 async fn bind_with(channel: &Channel, queue: &str, exchange: &str, key: &str, arguments: FieldTable) {
     let options = QueueBindOptions::default();
-    channel
-        .queue_bind(queue.into(), exchange.into(), key.into(), options, arguments)
-        .await
-        .unwrap();
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, arguments).await.unwrap();
 }
 
 /// Publishes one message for each key, its body the key; the bodies in the queue must be these.
@@ -37,10 +31,7 @@ async fn check_routing(channel: &Channel, exchange: &str, keys: &[&str], queue: 
     for key in expect {
         assert_eq!(body(&get(channel, queue).await.expect("a message")), *key);
     }
-    assert!(
-        get(channel, queue).await.is_none(),
-        "too many messages in {queue}"
-    );
+    assert!(get(channel, queue).await.is_none(), "too many messages in {queue}");
 }
 
 #[test]
@@ -54,23 +45,11 @@ fn predeclared_exchanges_are_there() {
             ("amq.headers", ExchangeKind::Headers),
             ("amq.match", ExchangeKind::Headers),
         ] {
-            let passive = ExchangeDeclareOptions {
-                passive: true,
-                ..ExchangeDeclareOptions::default()
-            };
-            session
-                .exchange_declare(name.into(), kind.clone(), passive, FieldTable::default())
-                .await
-                .unwrap();
+            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            session.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default()).await.unwrap();
             // Declaring one as it is is allowed, reserved name or not.
-            let durable = ExchangeDeclareOptions {
-                durable: true,
-                ..ExchangeDeclareOptions::default()
-            };
-            session
-                .exchange_declare(name.into(), kind, durable, FieldTable::default())
-                .await
-                .unwrap();
+            let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+            session.exchange_declare(name.into(), kind, durable, FieldTable::default()).await.unwrap();
         }
     });
 }
@@ -115,10 +94,7 @@ fn topic_matches_words() {
             bind(&session, queue, "t", pattern).await;
             let keys = ["a", "a.b", "a.b.c", "", "c", "a.", "b"];
             check_routing(&session, "t", &keys, queue, expect).await;
-            session
-                .queue_delete(queue.into(), QueueDeleteOptions::default())
-                .await
-                .unwrap();
+            session.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         }
     });
 }
@@ -138,10 +114,7 @@ fn headers_match_all_or_any() {
             bind_with(&session, queue, "h", "", arguments).await;
         }
         let messages = [
-            (
-                "both",
-                table([("a", AMQPValue::LongInt(1)), ("b", text("2")), ("c", text("3"))]),
-            ),
+            ("both", table([("a", AMQPValue::LongInt(1)), ("b", text("2")), ("c", text("3"))])),
             ("one", table([("a", AMQPValue::LongInt(1))])),
             ("other type", table([("a", text("1")), ("b", text("2"))])),
             ("none", FieldTable::default()),
@@ -149,22 +122,13 @@ fn headers_match_all_or_any() {
         for (name, headers) in messages {
             let properties = BasicProperties::default().with_headers(headers);
             let options = BasicPublishOptions::default();
-            session
-                .basic_publish("h".into(), "".into(), options, name.as_bytes(), properties)
-                .await
-                .unwrap();
+            session.basic_publish("h".into(), "".into(), options, name.as_bytes(), properties).await.unwrap();
         }
-        for (queue, expect) in [
-            ("all", &["both"][..]),
-            ("default", &["both"]),
-            ("any", &["both", "one", "other type"]),
-        ] {
+        for (queue, expect) in
+            [("all", &["both"][..]), ("default", &["both"]), ("any", &["both", "one", "other type"])]
+        {
             for name in expect {
-                assert_eq!(
-                    body(&get(&session, queue).await.expect("a message")),
-                    *name,
-                    "{queue}"
-                );
+                assert_eq!(body(&get(&session, queue).await.expect("a message")), *name, "{queue}");
             }
             assert!(get(&session, queue).await.is_none(), "{queue}");
         }
@@ -195,13 +159,7 @@ fn exchange_to_exchange_bindings_route_and_cycles_end() {
         let options = ExchangeBindOptions::default();
         for (destination, source, key) in [("destination", "source", "a.*"), ("source", "destination", "#")] {
             session
-                .exchange_bind(
-                    destination.into(),
-                    source.into(),
-                    key.into(),
-                    options,
-                    FieldTable::default(),
-                )
+                .exchange_bind(destination.into(), source.into(), key.into(), options, FieldTable::default())
                 .await
                 .unwrap();
         }
@@ -230,12 +188,7 @@ fn alternate_exchange_takes_what_is_not_routed() {
         bind(&session, "unrouted", "alternate", "").await;
         let arguments = table([("alternate-exchange", AMQPValue::LongString("alternate".into()))]);
         session
-            .exchange_declare(
-                "main".into(),
-                ExchangeKind::Direct,
-                ExchangeDeclareOptions::default(),
-                arguments,
-            )
+            .exchange_declare("main".into(), ExchangeKind::Direct, ExchangeDeclareOptions::default(), arguments)
             .await
             .unwrap();
         bind(&session, "routed", "main", "a").await;
@@ -249,41 +202,20 @@ fn alternate_exchange_takes_what_is_not_routed() {
 fn auto_delete_exchange_goes_with_its_last_binding() {
     scenario(async |broker| {
         let session = broker.open().await;
-        let options = ExchangeDeclareOptions {
-            auto_delete: true,
-            ..ExchangeDeclareOptions::default()
-        };
+        let options = ExchangeDeclareOptions { auto_delete: true, ..ExchangeDeclareOptions::default() };
         session
-            .exchange_declare(
-                "auto".into(),
-                ExchangeKind::Direct,
-                options,
-                FieldTable::default(),
-            )
+            .exchange_declare("auto".into(), ExchangeKind::Direct, options, FieldTable::default())
             .await
             .unwrap();
         declare(&session, "q").await;
         bind(&session, "q", "auto", "1").await;
         bind(&session, "q", "auto", "2").await;
         let unbind = async |key: &str| {
-            session
-                .queue_unbind("q".into(), "auto".into(), key.into(), FieldTable::default())
-                .await
-                .unwrap();
+            session.queue_unbind("q".into(), "auto".into(), key.into(), FieldTable::default()).await.unwrap();
         };
         let passive = async || {
-            let options = ExchangeDeclareOptions {
-                passive: true,
-                ..ExchangeDeclareOptions::default()
-            };
-            session
-                .exchange_declare(
-                    "auto".into(),
-                    ExchangeKind::Direct,
-                    options,
-                    FieldTable::default(),
-                )
-                .await
+            let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            session.exchange_declare("auto".into(), ExchangeKind::Direct, options, FieldTable::default()).await
         };
         unbind("1").await;
         passive().await.unwrap();
@@ -304,35 +236,24 @@ fn redeclare_with_other_attributes_is_406() {
             ),
             (
                 ExchangeKind::Direct,
-                ExchangeDeclareOptions {
-                    durable: true,
-                    ..ExchangeDeclareOptions::default()
-                },
+                ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() },
                 "inequivalent arg 'durable' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
             ),
             (
                 ExchangeKind::Direct,
-                ExchangeDeclareOptions {
-                    auto_delete: true,
-                    ..ExchangeDeclareOptions::default()
-                },
+                ExchangeDeclareOptions { auto_delete: true, ..ExchangeDeclareOptions::default() },
                 "inequivalent arg 'auto_delete' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
             ),
             (
                 ExchangeKind::Direct,
-                ExchangeDeclareOptions {
-                    internal: true,
-                    ..ExchangeDeclareOptions::default()
-                },
+                ExchangeDeclareOptions { internal: true, ..ExchangeDeclareOptions::default() },
                 "inequivalent arg 'internal' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
             ),
         ] {
             let session = broker.open().await;
             declare_exchange(&session, "x", ExchangeKind::Direct).await;
             declare_exchange(&session, "x", ExchangeKind::Direct).await;
-            let refused = session
-                .exchange_declare("x".into(), kind, options, FieldTable::default())
-                .await;
+            let refused = session.exchange_declare("x".into(), kind, options, FieldTable::default()).await;
             assert_eq!(error_of(refused), (406, format!("PRECONDITION_FAILED - {text}")));
         }
     });
@@ -343,37 +264,18 @@ fn declare_of_what_cannot_be_is_refused() {
     scenario(async |broker| {
         let refused = async |name: &str, kind: ExchangeKind, options: ExchangeDeclareOptions| {
             let session = broker.open().await;
-            error_of(
-                session
-                    .exchange_declare(name.into(), kind, options, FieldTable::default())
-                    .await,
-            )
+            error_of(session.exchange_declare(name.into(), kind, options, FieldTable::default()).await)
         };
         let plain = ExchangeDeclareOptions::default();
-        let passive = ExchangeDeclareOptions {
-            passive: true,
-            ..plain
-        };
+        let passive = ExchangeDeclareOptions { passive: true, ..plain };
         let reserved = "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'";
-        assert_eq!(
-            refused("amq.mine", ExchangeKind::Direct, plain).await,
-            (403, reserved.into())
-        );
+        assert_eq!(refused("amq.mine", ExchangeKind::Direct, plain).await, (403, reserved.into()));
         let missing = "NOT_FOUND - no exchange 'missing' in vhost '/'";
-        assert_eq!(
-            refused("missing", ExchangeKind::Direct, passive).await,
-            (404, missing.into())
-        );
+        assert_eq!(refused("missing", ExchangeKind::Direct, passive).await, (404, missing.into()));
         let default = "ACCESS_REFUSED - operation not permitted on the default exchange";
-        assert_eq!(
-            refused("", ExchangeKind::Direct, plain).await,
-            (403, default.into())
-        );
+        assert_eq!(refused("", ExchangeKind::Direct, plain).await, (403, default.into()));
         let (code, text) = refused("x", ExchangeKind::Custom("x-nonsense".into()), plain).await;
-        assert!(
-            (code, text.contains("x-nonsense")) == (406, true),
-            "{code} {text}"
-        );
+        assert!((code, text.contains("x-nonsense")) == (406, true), "{code} {text}");
     });
 }
 
@@ -384,17 +286,11 @@ fn delete_forgets_the_bindings() {
         declare_exchange(&session, "x", ExchangeKind::Direct).await;
         declare(&session, "q").await;
         bind(&session, "q", "x", "k").await;
-        session
-            .exchange_delete("x".into(), ExchangeDeleteOptions::default())
-            .await
-            .unwrap();
+        session.exchange_delete("x".into(), ExchangeDeleteOptions::default()).await.unwrap();
         declare_exchange(&session, "x", ExchangeKind::Direct).await;
         check_routing(&session, "x", &["k"], "q", &[]).await;
         // Deleting what is not there is fine.
-        session
-            .exchange_delete("missing".into(), ExchangeDeleteOptions::default())
-            .await
-            .unwrap();
+        session.exchange_delete("missing".into(), ExchangeDeleteOptions::default()).await.unwrap();
     });
 }
 
@@ -409,22 +305,13 @@ fn delete_is_refused_for_exchanges_in_use_and_for_predeclared_ones() {
         declare_exchange(&session, "x", ExchangeKind::Direct).await;
         declare(&session, "q").await;
         bind(&session, "q", "x", "k").await;
-        let if_unused = ExchangeDeleteOptions {
-            if_unused: true,
-            ..ExchangeDeleteOptions::default()
-        };
+        let if_unused = ExchangeDeleteOptions { if_unused: true, ..ExchangeDeleteOptions::default() };
         let in_use = "PRECONDITION_FAILED - exchange 'x' in vhost '/' in use";
         assert_eq!(refused("x", if_unused).await, (406, in_use.into()));
         let default = "ACCESS_REFUSED - operation not permitted on the default exchange";
-        assert_eq!(
-            refused("", ExchangeDeleteOptions::default()).await,
-            (403, default.into())
-        );
+        assert_eq!(refused("", ExchangeDeleteOptions::default()).await, (403, default.into()));
         let reserved = "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed";
-        assert_eq!(
-            refused("amq.direct", ExchangeDeleteOptions::default()).await,
-            (403, reserved.into())
-        );
+        assert_eq!(refused("amq.direct", ExchangeDeleteOptions::default()).await, (403, reserved.into()));
     });
 }
 
@@ -436,13 +323,7 @@ fn bindings_of_what_is_missing_are_404_and_of_the_default_exchange_403() {
             declare(&session, "q").await;
             let options = QueueBindOptions::default();
             let result = session
-                .queue_bind(
-                    queue.into(),
-                    exchange.into(),
-                    "k".into(),
-                    options,
-                    FieldTable::default(),
-                )
+                .queue_bind(queue.into(), exchange.into(), "k".into(), options, FieldTable::default())
                 .await;
             error_of(result)
         };
@@ -464,10 +345,7 @@ fn binding_twice_is_one_binding_and_unbinding_what_is_not_bound_is_fine() {
         bind(&session, "q", "x", "k").await;
         bind(&session, "q", "x", "k").await;
         let unbind = async |key: &str| {
-            session
-                .queue_unbind("q".into(), "x".into(), key.into(), FieldTable::default())
-                .await
-                .unwrap();
+            session.queue_unbind("q".into(), "x".into(), key.into(), FieldTable::default()).await.unwrap();
         };
         unbind("k").await;
         check_routing(&session, "x", &["k"], "q", &[]).await;

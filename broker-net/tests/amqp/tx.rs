@@ -39,10 +39,7 @@ fn rollback_forgets_publishes_and_keeps_messages_unacked() {
         session.tx_rollback().await.unwrap();
         assert_eq!(message_count(&session, "q").await, 0);
         // The ack was undone: the message is still unacked and comes back with recover.
-        session
-            .basic_recover(BasicRecoverOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
         assert_eq!(body(&get(&session, "q").await.expect("a message")), "held");
         session.tx_commit().await.unwrap();
         assert_eq!(message_count(&session, "q").await, 0);
@@ -63,11 +60,7 @@ fn acks_take_effect_at_commit() {
         session.basic_ack(1, BasicAckOptions::default()).await.unwrap();
         session.tx_commit().await.unwrap();
         session.basic_ack(2, BasicAckOptions::default()).await.unwrap();
-        session
-            .connection
-            .close(200, "without a commit".into())
-            .await
-            .unwrap();
+        session.connection.close(200, "without a commit".into()).await.unwrap();
         let session = broker.open().await;
         assert_eq!(message_count(&session, "q").await, 1);
         assert_eq!(body(&get(&session, "q").await.expect("a message")), "2");
@@ -108,14 +101,8 @@ fn select_twice_is_fine_and_commit_without_select_is_406() {
 fn committed_persistent_messages_survive_kill_9() {
     own_process(&[], async |broker| {
         let session = broker.open().await;
-        let durable = QueueDeclareOptions {
-            durable: true,
-            ..QueueDeclareOptions::default()
-        };
-        session
-            .queue_declare("q".into(), durable, FieldTable::default())
-            .await
-            .unwrap();
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        session.queue_declare("q".into(), durable, FieldTable::default()).await.unwrap();
         session.tx_select().await.unwrap();
         for round in 0..3 {
             for number in 0..10 {
@@ -131,10 +118,7 @@ fn committed_persistent_messages_survive_kill_9() {
         broker.crash();
         let session = broker.open().await;
         for number in 0..30 {
-            assert_eq!(
-                body(&get(&session, "q").await.expect("a message")),
-                number.to_string()
-            );
+            assert_eq!(body(&get(&session, "q").await.expect("a message")), number.to_string());
         }
     });
 }

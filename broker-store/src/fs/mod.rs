@@ -24,12 +24,7 @@ pub trait Fs: Clone + 'static {
     /// Opens a file for reading and writing, and creates it if asked.
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;
     /// Writes all of `bytes`; fewer is an error. The bytes belong to the call until it is done.
-    fn write_at(
-        &self,
-        file: &Self::File,
-        bytes: Vec<u8>,
-        offset: u64,
-    ) -> impl Future<Output = io::Result<()>>;
+    fn write_at(&self, file: &Self::File, bytes: Vec<u8>, offset: u64) -> impl Future<Output = io::Result<()>>;
     /// Makes what was written to the file durable (fdatasync).
     fn sync(&self, file: &Self::File) -> impl Future<Output = io::Result<()>>;
     /// Reserves space for `range`, so that writing to it cannot find the disk full. The file grows if it must.

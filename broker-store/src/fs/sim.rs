@@ -139,25 +139,17 @@ impl Disk {
 
     fn operate(&mut self) -> io::Result<()> {
         self.operations += 1;
-        if self.is_crashed() {
-            Err(io::Error::other("the simulated machine is off"))
-        } else {
-            Ok(())
-        }
+        if self.is_crashed() { Err(io::Error::other("the simulated machine is off")) } else { Ok(()) }
     }
 
     fn is_crashed(&self) -> bool {
-        self.faults
-            .crash_after
-            .is_some_and(|after| self.operations > after)
+        self.faults.crash_after.is_some_and(|after| self.operations > after)
     }
 
     /// Reserves blocks for a range of a file.
     fn reserve(&mut self, inode: usize, range: Range<u64>) -> io::Result<()> {
         let wanted = range.start / BLOCK..range.end.div_ceil(BLOCK);
-        let more: Vec<u64> = wanted
-            .filter(|block| !self.inodes[inode].blocks.contains(block))
-            .collect();
+        let more: Vec<u64> = wanted.filter(|block| !self.inodes[inode].blocks.contains(block)).collect();
         if let Some(capacity) = self.faults.capacity {
             let linked: BTreeSet<usize> = self.live.values().copied().collect();
             let used: usize = linked.iter().map(|&inode| self.inodes[inode].blocks.len()).sum();
@@ -199,12 +191,7 @@ impl Disk {
         self.live = self.durable.clone();
         for at in 0..self.inodes.len() {
             let mut inode = std::mem::take(&mut self.inodes[at]);
-            for change in inode
-                .limbo
-                .drain(..)
-                .chain(inode.pending.drain(..))
-                .collect::<Vec<_>>()
-            {
+            for change in inode.limbo.drain(..).chain(inode.pending.drain(..)).collect::<Vec<_>>() {
                 self.survive(&change, &mut inode.durable);
             }
             inode.live = inode.durable.clone();
@@ -215,10 +202,7 @@ impl Disk {
     }
 
     fn inode(&self, path: &Path) -> io::Result<usize> {
-        self.live
-            .get(path)
-            .copied()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.live.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn entry(&mut self, entry: Entry) {
@@ -243,11 +227,7 @@ impl Disk {
         }
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         self.change(inode, Change::Write { offset, bytes });
-        if short {
-            Err(io::ErrorKind::WriteZero.into())
-        } else {
-            Ok(())
-        }
+        if short { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self, inode: usize) -> io::Result<()> {
@@ -284,9 +264,7 @@ impl SimFs {
             operations: 0,
             random: seed,
         };
-        Self {
-            disk: Rc::new(RefCell::new(disk)),
-        }
+        Self { disk: Rc::new(RefCell::new(disk)) }
     }
 
     /// Says what goes wrong from now on; operations are counted from now on.
@@ -317,10 +295,7 @@ impl SimFs {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         let disk = self.disk.borrow();
-        disk.live
-            .values()
-            .map(|&inode| disk.inodes[inode].blocks.len() as u64 * BLOCK)
-            .sum()
+        disk.live.values().map(|&inode| disk.inodes[inode].blocks.len() as u64 * BLOCK).sum()
     }
 
     /// Flips a bit of a file, in both images.
@@ -339,11 +314,7 @@ impl SimFs {
     /// Waits for the disk.
     async fn operate(&self) -> io::Result<()> {
         let latency = self.disk.borrow().faults.latency;
-        let mut polls = if latency > 0 {
-            self.disk.borrow_mut().random(latency)
-        } else {
-            0
-        };
+        let mut polls = if latency > 0 { self.disk.borrow_mut().random(latency) } else { 0 };
         std::future::poll_fn(|context| {
             if polls == 0 {
                 return std::task::Poll::Ready(());
@@ -447,9 +418,7 @@ impl Fs for SimFs {
         let disk = self.disk.borrow();
         let here = disk.live.iter().filter(|(name, _)| name.parent() == Some(path));
         let name = |name: &Path| name.file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(here
-            .filter_map(|(path, &inode)| Some((name(path)?, disk.inodes[inode].live.len() as u64)))
-            .collect())
+        Ok(here.filter_map(|(path, &inode)| Some((name(path)?, disk.inodes[inode].live.len() as u64))).collect())
     }
 
     async fn map(&self, path: &Path) -> io::Result<Mapping> {

@@ -36,9 +36,7 @@ pub struct GlommioFile {
 
 impl std::fmt::Debug for GlommioFs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GlommioFs")
-            .field("open", &self.open.borrow().len())
-            .finish()
+        f.debug_struct("GlommioFs").field("open", &self.open.borrow().len()).finish()
     }
 }
 
@@ -59,11 +57,7 @@ impl GlommioFs {
         self.open.borrow_mut().remove(path);
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        path: &Path,
-        work: fn(&Path) -> io::Result<T>,
-    ) -> io::Result<T> {
+    async fn blocking<T: Send + 'static>(&self, path: &Path, work: fn(&Path) -> io::Result<T>) -> io::Result<T> {
         let path = path.to_owned();
         self.run_blocking(move || work(&path)).await
     }
@@ -75,8 +69,7 @@ impl GlommioFs {
         work: impl FnOnce(&File) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let path = file.path.to_path_buf();
-        self.run_blocking(move || work(&OpenOptions::new().write(true).open(path)?))
-            .await
+        self.run_blocking(move || work(&OpenOptions::new().write(true).open(path)?)).await
     }
 }
 
@@ -88,16 +81,8 @@ impl Fs for GlommioFs {
         if let Some(file) = known {
             return Ok(file);
         }
-        let ring = RingOpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .buffered_open(path)
-            .await?;
-        let file = GlommioFile {
-            ring: Rc::new(ring),
-            path: path.into(),
-        };
+        let ring = RingOpenOptions::new().read(true).write(true).create(create).buffered_open(path).await?;
+        let file = GlommioFile { ring: Rc::new(ring), path: path.into() };
         let mut open = self.open.borrow_mut();
         if open.len() >= MAX_OPEN_FILES {
             open.clear();
@@ -111,11 +96,7 @@ impl Fs for GlommioFs {
         let written = file.ring.write_at(bytes, offset).await?;
         // glommio keeps the buffer, so the rest cannot be written again. Short writes to preallocated files do not
         // happen on a healthy system.
-        if written < length {
-            Err(io::ErrorKind::WriteZero.into())
-        } else {
-            Ok(())
-        }
+        if written < length { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     async fn sync(&self, file: &GlommioFile) -> io::Result<()> {
@@ -124,12 +105,7 @@ impl Fs for GlommioFs {
 
     async fn allocate(&self, file: &GlommioFile, range: Range<u64>) -> io::Result<()> {
         self.with_file(file, move |file| {
-            Ok(fallocate(
-                file,
-                FallocateFlags::empty(),
-                range.start,
-                range.end - range.start,
-            )?)
+            Ok(fallocate(file, FallocateFlags::empty(), range.start, range.end - range.start)?)
         })
         .await
     }
@@ -139,9 +115,7 @@ impl Fs for GlommioFs {
             let zeros = vec![0; ZEROS_BYTES];
             let mut offset = 0;
             while offset < length {
-                let more = usize::try_from(length - offset)
-                    .unwrap_or(usize::MAX)
-                    .min(ZEROS_BYTES);
+                let more = usize::try_from(length - offset).unwrap_or(usize::MAX).min(ZEROS_BYTES);
                 file.write_all_at(&zeros[..more], offset)?;
                 offset += more as u64;
             }
@@ -177,8 +151,7 @@ impl Fs for GlommioFs {
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.blocking(path, |path| {
             fs::create_dir_all(path)?;
-            path.parent()
-                .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
         })
         .await
     }
@@ -205,8 +178,7 @@ impl Fs for GlommioFs {
     }
 
     async fn populate(&self, _path: &Path, mapping: Mapping, range: Range<usize>) -> io::Result<Mapping> {
-        self.run_blocking(move || mapping.populate(range).map(|()| mapping))
-            .await
+        self.run_blocking(move || mapping.populate(range).map(|()| mapping)).await
     }
 
     async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

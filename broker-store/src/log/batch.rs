@@ -73,10 +73,7 @@ impl Log {
     /// True if no segment is ready and less than a quarter of the active one is left.
     pub(super) fn is_short_of_room(&self) -> bool {
         self.ready.is_empty()
-            && self
-                .active
-                .as_ref()
-                .is_none_or(|active| active.offset > self.options.segment_bytes / 4 * 3)
+            && self.active.as_ref().is_none_or(|active| active.offset > self.options.segment_bytes / 4 * 3)
     }
 
     /// Opens a batch if none is open.
@@ -85,14 +82,9 @@ impl Log {
             return;
         }
         let lsn = self.take_lsn();
-        let active = self
-            .active
-            .as_mut()
-            .expect("a batch is opened for the active segment");
+        let active = self.active.as_mut().expect("a batch is opened for the active segment");
         let staging = &mut self.staging;
-        staging
-            .bytes
-            .reserve(staging.usual_bytes + BATCH_MARK + SEGMENT_HEADER);
+        staging.bytes.reserve(staging.usual_bytes + BATCH_MARK + SEGMENT_HEADER);
         if active.offset == FIRST_OFFSET {
             format::put_segment_header(&mut staging.bytes, active.id, lsn);
         }
@@ -111,11 +103,7 @@ impl Log {
             return;
         }
         let staging = &mut self.staging;
-        let start = if staging.bytes.is_empty() {
-            active.offset
-        } else {
-            staging.start
-        };
+        let start = if staging.bytes.is_empty() { active.offset } else { staging.start };
         staging.usual_bytes = (staging.usual_bytes + staging.bytes.len()) / 2;
         self.batches.push_back(Batch {
             segment: active.id,
@@ -164,8 +152,7 @@ impl Log {
                 return;
             }
             let (mut acks, mut delivered) = (Vec::new(), Vec::new());
-            self.queues
-                .take(room.min(MAX_ACK_ITEMS), &mut acks, &mut delivered);
+            self.queues.take(room.min(MAX_ACK_ITEMS), &mut acks, &mut delivered);
             if acks.is_empty() && delivered.is_empty() {
                 return;
             }
@@ -177,9 +164,7 @@ impl Log {
             }
             if !delivered.is_empty() {
                 self.put_items(Kind::Delivered, delivered.len(), |out| {
-                    delivered
-                        .iter()
-                        .for_each(|&(queue, seq)| format::put_target(out, queue, seq));
+                    delivered.iter().for_each(|&(queue, seq)| format::put_target(out, queue, seq));
                 });
             }
             if let Some(active) = &mut self.active {
@@ -191,10 +176,7 @@ impl Log {
 
     fn put_items(&mut self, kind: Kind, count: usize, body: impl FnOnce(&mut Vec<u8>)) {
         let lsn = self.take_lsn();
-        let active = self
-            .active
-            .as_mut()
-            .expect("a batch is open for the active segment");
+        let active = self.active.as_mut().expect("a batch is open for the active segment");
         let out = &mut self.staging.bytes;
         let start = format::begin_record(out, lsn, active.id, kind, count);
         body(out);
@@ -221,12 +203,7 @@ impl Log {
     /// Makes `id` the segment that is appended to.
     pub(super) fn start_active(&mut self, id: SegmentId, zeroed: bool) {
         let builder = Box::new(IndexBuilder::new(id, Lsn(self.next_lsn)));
-        self.active = Some(Active {
-            id,
-            offset: FIRST_OFFSET,
-            builder,
-            zeroed,
-        });
+        self.active = Some(Active { id, offset: FIRST_OFFSET, builder, zeroed });
         let file_bytes = match self.options.kind {
             LogKind::Durable => u64::from(self.options.segment_bytes),
             LogKind::Volatile => 0,
@@ -243,10 +220,7 @@ impl Log {
             return;
         };
         active.builder.used = active.offset;
-        let segment = self
-            .segments
-            .get_mut(&active.id)
-            .expect("the active segment is listed");
+        let segment = self.segments.get_mut(&active.id).expect("the active segment is listed");
         segment.state = State::Sealing;
         segment.used = active.offset;
         segment.builder = Some(active.builder);

@@ -75,10 +75,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
     if crc32fast::hash(&bytes[16..]) != u32_at(bytes, 12) {
         return Err(Unreadable::Damaged);
     }
-    let mut checkpoint = Checkpoint {
-        covers: SegmentId(u32_at(bytes, 16)),
-        ..Checkpoint::default()
-    };
+    let mut checkpoint = Checkpoint { covers: SegmentId(u32_at(bytes, 16)), ..Checkpoint::default() };
     let mut rest = &bytes[HEADER..];
     for _ in 0..u32_at(bytes, 20) {
         let queue = rest.get(..QUEUE).ok_or(Unreadable::Damaged)?;
@@ -86,13 +83,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
         let length = count.checked_mul(16).ok_or(Unreadable::Damaged)?;
         let ranges = rest[QUEUE..].get(..length).ok_or(Unreadable::Damaged)?;
         let mut dead = DeadSet::default();
-        ranges
-            .chunks_exact(16)
-            .for_each(|range| dead.insert(u64_at(range, 0), u64_at(range, 8)));
-        let state = CheckpointQueue {
-            dead,
-            delivered: u64_at(queue, 8),
-        };
+        ranges.chunks_exact(16).for_each(|range| dead.insert(u64_at(range, 0), u64_at(range, 8)));
+        let state = CheckpointQueue { dead, delivered: u64_at(queue, 8) };
         checkpoint.queues.insert(QueueId(u64_at(queue, 0)), state);
         rest = &rest[QUEUE + length..];
     }

@@ -32,49 +32,19 @@ pub(super) enum Op {
     /// Writes a batch, and syncs the file if asked.
     Append { path: Arc<Path>, batch: Batch },
     /// Makes a segment file of full length, from a dead one or new.
-    Prepare {
-        segment: SegmentId,
-        path: Arc<Path>,
-        from: Option<Dead>,
-        length: u32,
-    },
+    Prepare { segment: SegmentId, path: Arc<Path>, from: Option<Dead>, length: u32 },
     /// Writes the index of a full segment.
-    Seal {
-        segment: SegmentId,
-        path: Arc<Path>,
-        builder: Box<IndexBuilder>,
-        sync: bool,
-    },
+    Seal { segment: SegmentId, path: Arc<Path>, builder: Box<IndexBuilder>, sync: bool },
     /// Writes a chunk of the volatile log.
-    Spill {
-        segment: SegmentId,
-        path: Arc<Path>,
-        offset: u32,
-        bytes: Vec<u8>,
-        length: u32,
-    },
+    Spill { segment: SegmentId, path: Arc<Path>, offset: u32, bytes: Vec<u8>, length: u32 },
     /// Brings part of a segment into memory.
-    PageIn {
-        segment: SegmentId,
-        path: Arc<Path>,
-        mapping: Option<Mapping>,
-        blocks: Range<usize>,
-        written: u32,
-    },
+    PageIn { segment: SegmentId, path: Arc<Path>, mapping: Option<Mapping>, blocks: Range<usize>, written: u32 },
     /// Brings an index into memory and checks it.
-    PageInIndex {
-        segment: SegmentId,
-        path: Arc<Path>,
-        data: Arc<Path>,
-    },
+    PageInIndex { segment: SegmentId, path: Arc<Path>, data: Arc<Path> },
     /// Removes a segment.
     Remove { dead: Dead, sync: bool },
     /// Replaces the checkpoint.
-    Checkpoint {
-        path: Arc<Path>,
-        bytes: Vec<u8>,
-        covers: SegmentId,
-    },
+    Checkpoint { path: Arc<Path>, bytes: Vec<u8>, covers: SegmentId },
 }
 
 /// The files of a segment that goes.
@@ -86,44 +56,14 @@ pub(super) struct Dead {
 
 #[derive(Debug)]
 pub(super) enum Done {
-    Append {
-        batch: Batch,
-        written: usize,
-        result: Result<(), StoreError>,
-    },
-    Prepare {
-        segment: SegmentId,
-        recycled: bool,
-        result: Result<(), StoreError>,
-    },
-    Seal {
-        segment: SegmentId,
-        builder: Box<IndexBuilder>,
-        result: Result<(), StoreError>,
-    },
-    Spill {
-        segment: SegmentId,
-        offset: u32,
-        end: u32,
-        result: Result<(), StoreError>,
-    },
-    PageIn {
-        segment: SegmentId,
-        blocks: Range<usize>,
-        written: u32,
-        result: Result<Mapping, StoreError>,
-    },
-    PageInIndex {
-        segment: SegmentId,
-        result: Result<Mapping, StoreError>,
-    },
-    Remove {
-        result: Result<(), StoreError>,
-    },
-    Checkpoint {
-        covers: SegmentId,
-        result: Result<(), StoreError>,
-    },
+    Append { batch: Batch, written: usize, result: Result<(), StoreError> },
+    Prepare { segment: SegmentId, recycled: bool, result: Result<(), StoreError> },
+    Seal { segment: SegmentId, builder: Box<IndexBuilder>, result: Result<(), StoreError> },
+    Spill { segment: SegmentId, offset: u32, end: u32, result: Result<(), StoreError> },
+    PageIn { segment: SegmentId, blocks: Range<usize>, written: u32, result: Result<Mapping, StoreError> },
+    PageInIndex { segment: SegmentId, result: Result<Mapping, StoreError> },
+    Remove { result: Result<(), StoreError> },
+    Checkpoint { covers: SegmentId, result: Result<(), StoreError> },
 }
 
 impl Log {
@@ -134,16 +74,12 @@ impl Log {
         }
         self.advance_rewrite();
         let op = match self.options.kind {
-            LogKind::Durable => self
-                .poll_append()
-                .or_else(|| self.poll_prepare())
-                .or_else(|| self.poll_checkpoint()),
+            LogKind::Durable => {
+                self.poll_append().or_else(|| self.poll_prepare()).or_else(|| self.poll_checkpoint())
+            }
             LogKind::Volatile => self.poll_spill(),
         };
-        op.or_else(|| self.poll_page_in())
-            .or_else(|| self.poll_seal())
-            .or_else(|| self.poll_remove())
-            .map(IoOp)
+        op.or_else(|| self.poll_page_in()).or_else(|| self.poll_seal()).or_else(|| self.poll_remove()).map(IoOp)
     }
 
     fn poll_append(&mut self) -> Option<Op> {
@@ -152,21 +88,14 @@ impl Log {
         }
         let batch = self.next_batch()?;
         self.writing = Some(batch.bytes.len());
-        Some(Op::Append {
-            path: segment_path(&self.dir, batch.segment),
-            batch,
-        })
+        Some(Op::Append { path: segment_path(&self.dir, batch.segment), batch })
     }
 
     fn poll_prepare(&mut self) -> Option<Op> {
         if self.preparing || !self.ready.is_empty() || !self.may_retry() {
             return None;
         }
-        let from = if self.reclaim_in_flight {
-            None
-        } else {
-            self.take_dead(true)
-        };
+        let from = if self.reclaim_in_flight { None } else { self.take_dead(true) };
         if from.is_none() && self.may_become_dead() {
             return None;
         }
@@ -174,21 +103,14 @@ impl Log {
         self.reclaim_in_flight |= from.is_some();
         let segment = self.take_segment_id();
         let path = segment_path(&self.dir, segment);
-        Some(Op::Prepare {
-            segment,
-            path,
-            from,
-            length: self.options.segment_bytes,
-        })
+        Some(Op::Prepare { segment, path, from, length: self.options.segment_bytes })
     }
 
     /// True early in the active segment: the one before it is probably dead soon and can be used again, which saves
     /// zeroing a new one.
     fn may_become_dead(&self) -> bool {
         let quarter = self.options.segment_bytes / 4;
-        self.active
-            .as_ref()
-            .is_some_and(|active| active.offset < quarter && active.zeroed)
+        self.active.as_ref().is_some_and(|active| active.offset < quarter && active.zeroed)
     }
 
     fn poll_seal(&mut self) -> Option<Op> {
@@ -202,12 +124,7 @@ impl Log {
         if sync {
             builder.synced = self.durable;
         }
-        Some(Op::Seal {
-            segment,
-            path: index_path(&self.dir, segment),
-            builder,
-            sync,
-        })
+        Some(Op::Seal { segment, path: index_path(&self.dir, segment), builder, sync })
     }
 
     fn poll_spill(&mut self) -> Option<Op> {
@@ -221,13 +138,7 @@ impl Log {
         // A record that ends beyond the usual length makes the file longer.
         let length = self.options.segment_bytes.max(chunk.end());
         let path = segment_path(&self.dir, segment);
-        Some(Op::Spill {
-            segment,
-            path,
-            offset,
-            bytes,
-            length,
-        })
+        Some(Op::Spill { segment, path, offset, bytes, length })
     }
 
     fn poll_remove(&mut self) -> Option<Op> {
@@ -239,42 +150,17 @@ impl Log {
             LogKind::Volatile => self.take_dead_volatile()?,
         };
         self.reclaim_in_flight = true;
-        Some(Op::Remove {
-            dead,
-            sync: self.options.kind == LogKind::Durable,
-        })
+        Some(Op::Remove { dead, sync: self.options.kind == LogKind::Durable })
     }
 
     /// Takes the outcome of an operation.
     pub fn handle_io(&mut self, done: IoDone) {
         match done.0 {
-            Done::Append {
-                batch,
-                written,
-                result,
-            } => self.appended(&batch, written, result),
-            Done::Prepare {
-                segment,
-                recycled,
-                result,
-            } => self.prepared(segment, recycled, result),
-            Done::Seal {
-                segment,
-                builder,
-                result,
-            } => self.sealed(segment, builder, result),
-            Done::Spill {
-                segment,
-                offset,
-                end,
-                result,
-            } => self.spilled(segment, offset, end, result),
-            Done::PageIn {
-                segment,
-                blocks,
-                written,
-                result,
-            } => self.paged_in(segment, blocks, written, result),
+            Done::Append { batch, written, result } => self.appended(&batch, written, result),
+            Done::Prepare { segment, recycled, result } => self.prepared(segment, recycled, result),
+            Done::Seal { segment, builder, result } => self.sealed(segment, builder, result),
+            Done::Spill { segment, offset, end, result } => self.spilled(segment, offset, end, result),
+            Done::PageIn { segment, blocks, written, result } => self.paged_in(segment, blocks, written, result),
             Done::PageInIndex { segment, result } => self.index_paged_in(segment, result),
             Done::Remove { result } => self.removed(result),
             Done::Checkpoint { covers, result } => self.checkpointed(covers, result),
@@ -295,9 +181,7 @@ impl Log {
             return;
         }
         self.figures.written_bytes += written as u64;
-        let end = batch
-            .start
-            .saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
+        let end = batch.start.saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
         if let Some(segment) = self.segments.get_mut(&batch.segment) {
             segment.written = segment.written.max(end);
             segment.unsynced = !batch.sync;
@@ -349,9 +233,7 @@ impl Log {
             return;
         }
         if let Some(active) = self.active.take() {
-            self.segments
-                .entry(active.id)
-                .and_modify(|segment| segment.state = State::Bare);
+            self.segments.entry(active.id).and_modify(|segment| segment.state = State::Bare);
             self.dead.push(active.id);
         }
         let id = self.ready.pop_front().expect("a segment is ready");
@@ -409,10 +291,7 @@ impl Log {
         }
         while self.window.resident() > self.options.window_bytes {
             let Some(chunk) = self.window.oldest() else { break };
-            let written = self
-                .segments
-                .get(&chunk.segment)
-                .map_or(u32::MAX, |segment| segment.written);
+            let written = self.segments.get(&chunk.segment).map_or(u32::MAX, |segment| segment.written);
             if chunk.end() > written {
                 break;
             }

@@ -234,29 +234,16 @@ impl Log {
             LogKind::Volatile => self.put_volatile(targets, payload),
         };
         let active = self.active.as_mut().expect("room was made in the active segment");
-        let position = Position {
-            segment: active.id,
-            offset,
-            length,
-        };
+        let position = Position { segment: active.id, offset, length };
         let origin = origin.unwrap_or(active.id);
         for &(queue, seq) in targets {
-            active.builder.items.push(Item {
-                queue,
-                origin,
-                seq,
-                offset,
-                length,
-            });
+            active.builder.items.push(Item { queue, origin, seq, offset, length });
         }
         let count = len32(targets.len());
         let bytes = u64::from(length) * u64::from(count);
         active.builder.last_lsn = lsn;
         active.builder.total_bytes += bytes;
-        let segment = self
-            .segments
-            .get_mut(&position.segment)
-            .expect("the active segment is listed");
+        let segment = self.segments.get_mut(&position.segment).expect("the active segment is listed");
         segment.live += count;
         segment.live_bytes += bytes;
         segment.total_bytes += bytes;
@@ -273,31 +260,20 @@ impl Log {
         self.open_batch();
         self.staging.sync = true;
         let lsn = self.take_lsn();
-        let active = self
-            .active
-            .as_mut()
-            .expect("a batch is open for the active segment");
+        let active = self.active.as_mut().expect("a batch is open for the active segment");
         let offset = active.offset;
-        let kind = if origin.is_some() {
-            Kind::Moved
-        } else {
-            Kind::Message
-        };
+        let kind = if origin.is_some() { Kind::Moved } else { Kind::Message };
         let out = &mut self.staging.bytes;
         let start = format::begin_record(out, lsn, active.id, kind, targets.len());
         if let Some(origin) = origin {
             out.extend_from_slice(&u64::from(origin.0).to_le_bytes());
         }
-        targets
-            .iter()
-            .for_each(|&(queue, seq)| format::put_target(out, queue, seq));
+        targets.iter().for_each(|&(queue, seq)| format::put_target(out, queue, seq));
         payload.iter().for_each(|part| out.extend_from_slice(part));
         let length = format::finish_record(out, start, true);
         active.offset += len32(out.len() - start);
         let record = &self.staging.bytes[start..start + length as usize];
-        let room = self
-            .window
-            .room(active.id, offset, record.len(), len32(targets.len()));
+        let room = self.window.room(active.id, offset, record.len(), len32(targets.len()));
         room.extend_from_slice(record);
         (offset, lsn, length)
     }
@@ -307,15 +283,10 @@ impl Log {
         self.durable = lsn;
         let active = self.active.as_mut().expect("room was made in the active segment");
         let offset = active.offset;
-        let length =
-            RECORD_HEADER + targets.len() * TARGET + payload.iter().map(|part| part.len()).sum::<usize>();
-        let out = self
-            .window
-            .room(active.id, offset, aligned(length), len32(targets.len()));
+        let length = RECORD_HEADER + targets.len() * TARGET + payload.iter().map(|part| part.len()).sum::<usize>();
+        let out = self.window.room(active.id, offset, aligned(length), len32(targets.len()));
         let start = format::begin_record(out, lsn, active.id, Kind::Message, targets.len());
-        targets
-            .iter()
-            .for_each(|&(queue, seq)| format::put_target(out, queue, seq));
+        targets.iter().for_each(|&(queue, seq)| format::put_target(out, queue, seq));
         payload.iter().for_each(|part| out.extend_from_slice(part));
         let length = format::finish_record(out, start, false);
         active.offset += len32(aligned(length as usize));
@@ -371,12 +342,8 @@ impl Log {
     /// All live messages of `run` are done: the queue was purged or deleted. Loaded ones are acked one by one.
     /// `run.first` may have been advanced over what was loaded, with `count` and `bytes` reduced.
     pub fn discard(&mut self, queue: QueueId, run: &Run) {
-        self.queues
-            .discarded(queue, run.first, run.last, u64::from(run.count));
-        let copies = self
-            .rewrite
-            .as_mut()
-            .map_or_else(Vec::new, |rewrite| rewrite.discarded(queue, run));
+        self.queues.discarded(queue, run.first, run.last, u64::from(run.count));
+        let copies = self.rewrite.as_mut().map_or_else(Vec::new, |rewrite| rewrite.discarded(queue, run));
         for copy in copies {
             self.release(copy);
         }
@@ -444,9 +411,7 @@ impl Log {
     /// True if the segment has an index, so that its messages may be kept as runs.
     #[must_use]
     pub fn is_sealed(&self, segment: SegmentId) -> bool {
-        self.segments
-            .get(&segment)
-            .is_some_and(|segment| segment.state == State::Sealed)
+        self.segments.get(&segment).is_some_and(|segment| segment.state == State::Sealed)
     }
 
     /// True after a failed write or sync.
@@ -471,9 +436,7 @@ impl Log {
     }
 
     fn has_unsynced(&self) -> bool {
-        self.active
-            .as_ref()
-            .is_some_and(|active| self.segments[&active.id].unsynced)
+        self.active.as_ref().is_some_and(|active| self.segments[&active.id].unsynced)
     }
 
     /// True while [`Log::tick`] has something to do.
@@ -509,11 +472,7 @@ impl Log {
         LogFigures {
             segments: self.segments.len(),
             disk_bytes: self.disk_bytes(),
-            live_messages: self
-                .segments
-                .values()
-                .map(|segment| u64::from(segment.live))
-                .sum(),
+            live_messages: self.segments.values().map(|segment| u64::from(segment.live)).sum(),
             window_bytes: self.window.resident(),
             ..self.figures
         }
@@ -537,9 +496,5 @@ impl Log {
 }
 
 fn corrupt(position: Position, reason: &'static str) -> StoreError {
-    StoreError::Corrupt {
-        segment: position.segment,
-        offset: position.offset,
-        reason,
-    }
+    StoreError::Corrupt { segment: position.segment, offset: position.offset, reason }
 }

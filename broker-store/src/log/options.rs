@@ -27,12 +27,7 @@ impl LogOptions {
     /// The default sizes.
     #[must_use]
     pub fn new(kind: LogKind) -> Self {
-        Self {
-            kind,
-            segment_bytes: 64 << 20,
-            window_bytes: 8 << 20,
-            max_segment_records: 262_144,
-        }
+        Self { kind, segment_bytes: 64 << 20, window_bytes: 8 << 20, max_segment_records: 262_144 }
     }
 
     /// Bytes at the end of a segment that only acks may use.

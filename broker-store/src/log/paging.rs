@@ -65,11 +65,7 @@ impl Paged {
         let end = offset.checked_add(length)?;
         let (start, until) = (offset as usize, end as usize);
         let present = blocks_of(start, until).all(|at| self.block(at) == Block::Present);
-        if end > self.written || !present {
-            None
-        } else {
-            self.mapping.as_ref()?.get(start..until)
-        }
+        if end > self.written || !present { None } else { self.mapping.as_ref()?.get(start..until) }
     }
 }
 
@@ -86,18 +82,9 @@ impl Log {
         let in_window = self.window.get(position).is_some();
         let mut wanted = READ_AHEAD_BLOCKS + needed.len();
         let mut from = needed.start;
-        let ids: Vec<SegmentId> = self
-            .segments
-            .range(position.segment..)
-            .take(3)
-            .map(|(&id, _)| id)
-            .collect();
+        let ids: Vec<SegmentId> = self.segments.range(position.segment..).take(3).map(|(&id, _)| id).collect();
         for id in ids {
-            let must = if id == position.segment && !in_window {
-                needed.clone()
-            } else {
-                0..0
-            };
+            let must = if id == position.segment && !in_window { needed.clone() } else { 0..0 };
             let written = self.segments[&id].written as usize;
             let end = blocks_of(0, written).end.min(from + wanted).max(must.end);
             self.request(id, from..end, &must, position);
@@ -143,18 +130,10 @@ impl Log {
 
     /// Brings the part `start..end` of a segment into memory. True if it is there.
     pub(super) fn want(&mut self, id: SegmentId, offset: u32, length: u32) -> bool {
-        if self
-            .segments
-            .get(&id)
-            .is_none_or(|segment| segment.data.get(offset, length).is_some())
-        {
+        if self.segments.get(&id).is_none_or(|segment| segment.data.get(offset, length).is_some()) {
             return true;
         }
-        self.page_in(Position {
-            segment: id,
-            offset,
-            length,
-        });
+        self.page_in(Position { segment: id, offset, length });
         false
     }
 
@@ -174,19 +153,11 @@ impl Log {
             return Some(match request {
                 PageRequest::Data(segment_id, blocks) => {
                     let (mapping, written) = (segment.data.mapping.clone(), segment.written);
-                    Op::PageIn {
-                        segment: segment_id,
-                        path,
-                        mapping,
-                        blocks,
-                        written,
-                    }
+                    Op::PageIn { segment: segment_id, path, mapping, blocks, written }
                 }
-                PageRequest::Index(segment) => Op::PageInIndex {
-                    segment,
-                    path: index_path(&self.dir, segment),
-                    data: path,
-                },
+                PageRequest::Index(segment) => {
+                    Op::PageInIndex { segment, path: index_path(&self.dir, segment), data: path }
+                }
             });
         }
     }
@@ -201,11 +172,7 @@ impl Log {
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
         };
-        let state = if result.is_ok() {
-            Block::Present
-        } else {
-            Block::Absent
-        };
+        let state = if result.is_ok() { Block::Present } else { Block::Absent };
         for at in blocks.clone() {
             segment.data.set(at, state);
         }
@@ -247,11 +214,7 @@ impl Log {
         let Some(segment) = self.segments.get_mut(&run.segment) else {
             return Load::Loaded;
         };
-        if let Some(view) = segment
-            .index
-            .as_deref()
-            .and_then(|index| IndexView::trusted(index, run.segment))
-        {
+        if let Some(view) = segment.index.as_deref().and_then(|index| IndexView::trusted(index, run.segment)) {
             let dead = self.queues.get(queue).map(|state| &state.dead);
             view.load(queue, (from.max(run.first), run.last), dead, max, out);
             return Load::Loaded;

@@ -18,116 +18,49 @@ use crate::segment::scan;
 pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
     IoDone(match op.0 {
         Op::Append { path, batch } => append_batch(fs, &path, batch).await,
-        Op::Prepare {
-            segment,
-            path,
-            from,
-            length,
-        } => {
+        Op::Prepare { segment, path, from, length } => {
             let recycled = from.is_some();
-            Done::Prepare {
-                segment,
-                recycled,
-                result: prepare(fs, &path, from, u64::from(length)).await,
-            }
+            Done::Prepare { segment, recycled, result: prepare(fs, &path, from, u64::from(length)).await }
         }
-        Op::Seal {
-            segment,
-            path,
-            builder,
-            sync,
-        } => seal(fs, segment, &path, builder, sync).await,
-        Op::Spill {
-            segment,
-            path,
-            offset,
-            bytes,
-            length,
-        } => {
+        Op::Seal { segment, path, builder, sync } => seal(fs, segment, &path, builder, sync).await,
+        Op::Spill { segment, path, offset, bytes, length } => {
             let end = offset + len32(bytes.len());
-            Done::Spill {
-                segment,
-                offset,
-                end,
-                result: spill(fs, &path, offset, bytes, length).await,
-            }
+            Done::Spill { segment, offset, end, result: spill(fs, &path, offset, bytes, length).await }
         }
-        Op::PageIn {
-            segment,
-            path,
-            mapping,
-            blocks,
-            written,
-        } => {
+        Op::PageIn { segment, path, mapping, blocks, written } => {
             let range = blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES;
-            Done::PageIn {
-                segment,
-                blocks,
-                written,
-                result: page_in(fs, &path, mapping, range).await,
-            }
+            Done::PageIn { segment, blocks, written, result: page_in(fs, &path, mapping, range).await }
         }
-        Op::PageInIndex { segment, path, data } => Done::PageInIndex {
-            segment,
-            result: page_in_index(fs, segment, &path, &data).await,
-        },
-        Op::Remove { dead, sync } => Done::Remove {
-            result: remove(fs, &dead, sync).await,
-        },
-        Op::Checkpoint { path, bytes, covers } => Done::Checkpoint {
-            covers,
-            result: replace(fs, &path, bytes).await,
-        },
+        Op::PageInIndex { segment, path, data } => {
+            Done::PageInIndex { segment, result: page_in_index(fs, segment, &path, &data).await }
+        }
+        Op::Remove { dead, sync } => Done::Remove { result: remove(fs, &dead, sync).await },
+        Op::Checkpoint { path, bytes, covers } => {
+            Done::Checkpoint { covers, result: replace(fs, &path, bytes).await }
+        }
     })
 }
 
 /// Sorts and writes an index, sorting away from the shard's thread.
-async fn seal<F: Fs>(
-    fs: &F,
-    segment: SegmentId,
-    path: &Path,
-    builder: Box<IndexBuilder>,
-    sync: bool,
-) -> Done {
+async fn seal<F: Fs>(fs: &F, segment: SegmentId, path: &Path, builder: Box<IndexBuilder>, sync: bool) -> Done {
     let ((body, header), builder) = fs.run_blocking(move || (builder.encode(), builder)).await;
-    Done::Seal {
-        segment,
-        builder,
-        result: write_index(fs, path, body, header, sync).await,
-    }
+    Done::Seal { segment, builder, result: write_index(fs, path, body, header, sync).await }
 }
 
 async fn append_batch<F: Fs>(fs: &F, path: &Path, mut batch: Batch) -> Done {
     let bytes = std::mem::take(&mut batch.bytes);
     let written = bytes.len();
     let result = append(fs, path, bytes, u64::from(batch.start), batch.sync).await;
-    Done::Append {
-        batch,
-        written,
-        result,
-    }
+    Done::Append { batch, written, result }
 }
 
-async fn append<F: Fs>(
-    fs: &F,
-    path: &Path,
-    bytes: Vec<u8>,
-    offset: u64,
-    sync: bool,
-) -> Result<(), StoreError> {
-    let file = fs
-        .open(path, false)
-        .await
-        .map_err(|source| StoreError::io("open", path, source))?;
+async fn append<F: Fs>(fs: &F, path: &Path, bytes: Vec<u8>, offset: u64, sync: bool) -> Result<(), StoreError> {
+    let file = fs.open(path, false).await.map_err(|source| StoreError::io("open", path, source))?;
     if !bytes.is_empty() {
-        fs.write_at(&file, bytes, offset)
-            .await
-            .map_err(|source| StoreError::io("write", path, source))?;
+        fs.write_at(&file, bytes, offset).await.map_err(|source| StoreError::io("write", path, source))?;
     }
     if sync {
-        fs.sync(&file)
-            .await
-            .map_err(|source| StoreError::io("sync", path, source))?;
+        fs.sync(&file).await.map_err(|source| StoreError::io("sync", path, source))?;
     }
     Ok(())
 }
@@ -158,9 +91,7 @@ async fn sync_parent<F: Fs>(fs: &F, path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    fs.sync_dir(parent)
-        .await
-        .map_err(|source| StoreError::io("sync", parent, source))
+    fs.sync_dir(parent).await.map_err(|source| StoreError::io("sync", parent, source))
 }
 
 /// Writes an index: the header last, after a sync, so that it stands for all of it.
@@ -174,29 +105,19 @@ pub(super) async fn write_index<F: Fs>(
     let error = |source| StoreError::io("write", path, source);
     let file = fs.open(path, true).await.map_err(error)?;
     fs.set_len(&file, 0).await.map_err(error)?;
-    fs.write_at(&file, body, INDEX_HEADER as u64)
-        .await
-        .map_err(error)?;
+    fs.write_at(&file, body, INDEX_HEADER as u64).await.map_err(error)?;
     if sync {
         fs.sync(&file).await.map_err(error)?;
     }
     fs.write_at(&file, header, 0).await.map_err(error)
 }
 
-async fn spill<F: Fs>(
-    fs: &F,
-    path: &Path,
-    offset: u32,
-    bytes: Vec<u8>,
-    length: u32,
-) -> Result<(), StoreError> {
+async fn spill<F: Fs>(fs: &F, path: &Path, offset: u32, bytes: Vec<u8>, length: u32) -> Result<(), StoreError> {
     let error = |source| StoreError::io("write", path, source);
     let file = fs.open(path, true).await.map_err(error)?;
     fs.set_len(&file, u64::from(length)).await.map_err(error)?;
     let offset = u64::from(offset);
-    fs.allocate(&file, offset..offset + bytes.len() as u64)
-        .await
-        .map_err(error)?;
+    fs.allocate(&file, offset..offset + bytes.len() as u64).await.map_err(error)?;
     fs.write_at(&file, bytes, offset).await.map_err(error)
 }
 
@@ -238,9 +159,7 @@ async fn page_in_index<F: Fs>(
     };
     let (body, header) = fs.run_blocking(move || build().encode()).await;
     drop(mapping);
-    fs.delete(path)
-        .await
-        .map_err(|source| StoreError::io("delete", path, source))?;
+    fs.delete(path).await.map_err(|source| StoreError::io("delete", path, source))?;
     write_index(fs, path, body, header, true).await?;
     page_in(fs, path, None, 0..usize::MAX).await
 }
@@ -248,15 +167,9 @@ async fn page_in_index<F: Fs>(
 /// Removes the files of a segment, durably: what older segments need of it is elsewhere only until they go too.
 async fn remove<F: Fs>(fs: &F, dead: &Dead, sync: bool) -> Result<(), StoreError> {
     for path in [&dead.index, &dead.data] {
-        fs.delete(path)
-            .await
-            .map_err(|source| StoreError::io("delete", path, source))?;
+        fs.delete(path).await.map_err(|source| StoreError::io("delete", path, source))?;
     }
-    if sync {
-        sync_parent(fs, &dead.data).await
-    } else {
-        Ok(())
-    }
+    if sync { sync_parent(fs, &dead.data).await } else { Ok(()) }
 }
 
 /// Replaces a small file as a whole.

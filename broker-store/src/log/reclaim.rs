@@ -48,10 +48,7 @@ impl Rewrite {
         if run.segment != self.segment {
             return Vec::new();
         }
-        let gone = copies
-            .range(run.first..=run.last)
-            .map(|(_, &(copy, _))| copy)
-            .collect();
+        let gone = copies.range(run.first..=run.last).map(|(_, &(copy, _))| copy).collect();
         copies.retain(|seq, _| !(run.first..=run.last).contains(seq));
         gone
     }
@@ -71,12 +68,7 @@ impl Log {
     /// Bytes of disk used by segments, with those prepared.
     pub(super) fn disk_bytes(&self) -> u64 {
         let ready = self.ready.len() as u64 * u64::from(self.options.segment_bytes);
-        ready
-            + self
-                .segments
-                .values()
-                .map(|segment| segment.file_bytes)
-                .sum::<u64>()
+        ready + self.segments.values().map(|segment| segment.file_bytes).sum::<u64>()
     }
 
     /// Takes a dead segment that may go out of the log.
@@ -88,12 +80,8 @@ impl Log {
         let covers = self.checkpoint_covers;
         let may_go =
             |id: SegmentId, segment: &Segment| id == oldest || id < covers || segment.used <= FIRST_OFFSET;
-        let fits =
-            |segment: &Segment| !to_recycle || (segment.file_bytes == full && segment.used > FIRST_OFFSET);
-        let found = self
-            .dead
-            .iter()
-            .position(|id| fits(&segments[id]) && may_go(*id, &segments[id]));
+        let fits = |segment: &Segment| !to_recycle || (segment.file_bytes == full && segment.used > FIRST_OFFSET);
+        let found = self.dead.iter().position(|id| fits(&segments[id]) && may_go(*id, &segments[id]));
         let Some(found) = found else {
             self.checkpoint_wanted |= !to_recycle && !self.dead.is_empty();
             return None;
@@ -105,10 +93,7 @@ impl Log {
     }
 
     fn files_of(&self, id: SegmentId) -> Dead {
-        Dead {
-            data: segment_path(&self.dir, id),
-            index: index_path(&self.dir, id),
-        }
+        Dead { data: segment_path(&self.dir, id), index: index_path(&self.dir, id) }
     }
 
     /// Takes a volatile segment that is dead, if it has a file.
@@ -149,11 +134,7 @@ impl Log {
         self.queues.overflowed = false;
         let bytes = checkpoint::encode(&self.queues, covers);
         self.figures.written_bytes += bytes.len() as u64;
-        Some(Op::Checkpoint {
-            path: self.dir.join(CHECKPOINT).into(),
-            bytes,
-            covers,
-        })
+        Some(Op::Checkpoint { path: self.dir.join(CHECKPOINT).into(), bytes, covers })
     }
 
     pub(super) fn checkpointed(&mut self, covers: SegmentId, result: Result<(), StoreError>) {
@@ -204,11 +185,7 @@ impl Log {
             && looked_at < REWRITE_STEP_BYTES
         {
             let (id, offset, used) = (rewrite.segment, rewrite.offset, rewrite.used);
-            let step = if offset >= used {
-                Step::Done(0)
-            } else {
-                self.copy_record(id, offset, used)
-            };
+            let step = if offset >= used { Step::Done(0) } else { self.copy_record(id, offset, used) };
             let Some(rewrite) = &mut self.rewrite else { return };
             match step {
                 Step::Done(length) => {
@@ -223,11 +200,7 @@ impl Log {
                         segment.damaged = true;
                     }
                     let reason = "a record cannot be read";
-                    self.events.push_back(LogEvent::Failed(StoreError::Corrupt {
-                        segment: id,
-                        offset,
-                        reason,
-                    }));
+                    self.events.push_back(LogEvent::Failed(StoreError::Corrupt { segment: id, offset, reason }));
                 }
             }
         }
@@ -273,11 +246,7 @@ impl Log {
         if let Some(rewrite) = &mut self.rewrite {
             rewrite.last_lsn = copy.lsn;
             for (queue, seq) in targets {
-                rewrite
-                    .copies
-                    .entry(queue)
-                    .or_default()
-                    .insert(seq, (copy.position, length));
+                rewrite.copies.entry(queue).or_default().insert(seq, (copy.position, length));
             }
         }
         done
@@ -286,10 +255,7 @@ impl Log {
     /// Tells the owner of one queue's messages that were copied, once the copies are on disk.
     pub(super) fn next_moved(&mut self) -> Option<LogEvent> {
         let durable = self.durable;
-        let rewrite = self
-            .rewrite
-            .as_mut()
-            .filter(|rewrite| rewrite.finished && rewrite.last_lsn <= durable)?;
+        let rewrite = self.rewrite.as_mut().filter(|rewrite| rewrite.finished && rewrite.last_lsn <= durable)?;
         let from = rewrite.segment;
         let Some((queue, copies)) = rewrite.copies.pop_first() else {
             self.rewrite = None;
@@ -302,14 +268,7 @@ impl Log {
         let bytes = copies.values().map(|&(_, length)| u64::from(length)).sum();
         self.release_many(from, len32(copies.len()), bytes);
         self.queues.refresh_delivered(queue);
-        let entries: Vec<Entry> = copies
-            .into_iter()
-            .map(|(seq, (position, _))| Entry { seq, position })
-            .collect();
-        if entries.is_empty() {
-            self.next_moved()
-        } else {
-            Some(LogEvent::Moved { queue, from, entries })
-        }
+        let entries: Vec<Entry> = copies.into_iter().map(|(seq, (position, _))| Entry { seq, position }).collect();
+        if entries.is_empty() { self.next_moved() } else { Some(LogEvent::Moved { queue, from, entries }) }
     }
 }

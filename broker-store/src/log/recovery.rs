@@ -83,24 +83,15 @@ pub async fn recover<F: Fs>(
         }
         return Ok((Log::new(dir, options), Recovered::default()));
     }
-    let mut recovery = Recovery {
-        fs,
-        dir: Arc::clone(&dir),
-        options,
-        found: BTreeMap::new(),
-        damage: Vec::new(),
-        scanned: 0,
-    };
+    let mut recovery =
+        Recovery { fs, dir: Arc::clone(&dir), options, found: BTreeMap::new(), damage: Vec::new(), scanned: 0 };
     let checkpoint = recovery.read_checkpoint(&files).await?;
     let spares = recovery.find_segments(&files).await?;
     let (queues, live) = recovery.queues(&checkpoint, is_live_queue);
     let mut log = Log::new(dir, options);
     recovery.fill(&mut log, &checkpoint, &live, &queues);
     recovery.provide(&mut log, spares).await?;
-    let queues: Vec<RecoveredQueue> = queues
-        .into_iter()
-        .map(|(queue, trace)| trace.finish(queue))
-        .collect();
+    let queues: Vec<RecoveredQueue> = queues.into_iter().map(|(queue, trace)| trace.finish(queue)).collect();
     let recovered = Recovered {
         segments: recovery.found.len(),
         scanned: recovery.scanned,
@@ -118,28 +109,17 @@ impl<F: Fs> Recovery<'_, F> {
     }
 
     async fn read_checkpoint(&mut self, files: &[(String, u64)]) -> Result<Checkpoint, StoreError> {
-        if !files
-            .iter()
-            .any(|(name, length)| name == CHECKPOINT && *length > 0)
-        {
+        if !files.iter().any(|(name, length)| name == CHECKPOINT && *length > 0) {
             return Ok(Checkpoint::default());
         }
         let path = self.dir.join(CHECKPOINT);
         let bytes = self.fs.map(&path).await.map_err(self.io("read checkpoint of"))?;
         match decode(&bytes) {
             Ok(checkpoint) => Ok(checkpoint),
-            Err(Unreadable::Newer(found)) => Err(StoreError::NewerFormat {
-                path,
-                found,
-                supported: 1,
-            }),
+            Err(Unreadable::Newer(found)) => Err(StoreError::NewerFormat { path, found, supported: 1 }),
             Err(Unreadable::Damaged) => {
                 let reason = "the checkpoint is damaged: messages that were acked may come back";
-                self.damage.push(StoreError::Corrupt {
-                    segment: SegmentId(0),
-                    offset: 0,
-                    reason,
-                });
+                self.damage.push(StoreError::Corrupt { segment: SegmentId(0), offset: 0, reason });
                 Ok(Checkpoint::default())
             }
         }
@@ -192,14 +172,7 @@ impl<F: Fs> Recovery<'_, F> {
         }
         let index = self.fs.map(&path).await.map_err(self.io("read index in"))?;
         if IndexView::open(&index, id).is_some_and(|view| u64::from(view.used()) <= file_bytes) {
-            self.found.insert(
-                id,
-                Found {
-                    index,
-                    file_bytes,
-                    damaged: false,
-                },
-            );
+            self.found.insert(id, Found { index, file_bytes, damaged: false });
         }
         Ok(())
     }
@@ -213,33 +186,19 @@ impl<F: Fs> Recovery<'_, F> {
         let bytes = self.fs.map(&path).await.map_err(self.io("read segment in"))?;
         let header = segment_header(&bytes, id);
         if let SegmentHeader::Newer(found) = header {
-            return Err(StoreError::NewerFormat {
-                path: path.to_path_buf(),
-                found,
-                supported: 1,
-            });
+            return Err(StoreError::NewerFormat { path: path.to_path_buf(), found, supported: 1 });
         }
         let first_lsn = (header == SegmentHeader::Valid).then(|| Lsn(u64_at(&bytes, 16)));
         let survey = scan::survey(&bytes, id);
         let used = !survey.pieces.is_empty() || first_lsn.is_some();
-        Ok(used.then_some(Scanned {
-            survey,
-            bytes,
-            first_lsn,
-        }))
+        Ok(used.then_some(Scanned { survey, bytes, first_lsn }))
     }
 
     /// The largest LSN that is known to have been synced.
     fn synced(&self, scanned: &BTreeMap<SegmentId, Scanned>) -> Lsn {
-        let indexed = self
-            .found
-            .iter()
-            .filter_map(|(&id, found)| IndexView::trusted(&found.index, id));
+        let indexed = self.found.iter().filter_map(|(&id, found)| IndexView::trusted(&found.index, id));
         let marks = indexed.map(|view| view.synced());
-        marks
-            .chain(scanned.values().map(|found| found.survey.synced))
-            .max()
-            .unwrap_or_default()
+        marks.chain(scanned.values().map(|found| found.survey.synced)).max().unwrap_or_default()
     }
 
     /// For each scanned segment that directly follows another: the last LSN of that one.
@@ -274,44 +233,21 @@ impl<F: Fs> Recovery<'_, F> {
         let tail = found.bytes[unsynced as usize..used as usize].to_vec();
         drop(found);
         let path = segment_path(&self.dir, id);
-        let file = self
-            .fs
-            .open(&path, false)
-            .await
-            .map_err(self.io("open segment in"))?;
-        self.fs
-            .set_len(&file, u64::from(used))
-            .await
-            .map_err(self.io("cut segment in"))?;
+        let file = self.fs.open(&path, false).await.map_err(self.io("open segment in"))?;
+        self.fs.set_len(&file, u64::from(used)).await.map_err(self.io("cut segment in"))?;
         // What a killed process left in the page cache is promised from now on. It is written once more, because
         // after a failed sync the system may take pages for clean that never reached the disk.
-        self.fs
-            .write_at(&file, tail, u64::from(unsynced))
-            .await
-            .map_err(self.io("write segment in"))?;
+        self.fs.write_at(&file, tail, u64::from(unsynced)).await.map_err(self.io("write segment in"))?;
         self.fs.sync(&file).await.map_err(self.io("sync segment in"))?;
         let index = index_path(&self.dir, id);
         write_index(self.fs, &index, body, header, true).await?;
         self.fs.sync_dir(&self.dir).await.map_err(self.io("sync"))?;
         let index = self.fs.map(&index).await.map_err(self.io("read index in"))?;
-        self.found.insert(
-            id,
-            Found {
-                index,
-                file_bytes: u64::from(used),
-                damaged,
-            },
-        );
+        self.found.insert(id, Found { index, file_bytes: u64::from(used), damaged });
         Ok(true)
     }
 
-    fn keep_pieces(
-        &mut self,
-        id: SegmentId,
-        found: &Scanned,
-        synced: Lsn,
-        before: Option<Lsn>,
-    ) -> Vec<Piece> {
+    fn keep_pieces(&mut self, id: SegmentId, found: &Scanned, synced: Lsn, before: Option<Lsn>) -> Vec<Piece> {
         let mut kept: Vec<Piece> = Vec::new();
         let mut expected = found.first_lsn.or_else(|| before.map(|lsn| Lsn(lsn.0 + 1)));
         let mut end = len32(SEGMENT_HEADER);
@@ -343,19 +279,12 @@ impl<F: Fs> Recovery<'_, F> {
         let Some(after) = self.found.get(&SegmentId(id.0 + 1)) else {
             return false;
         };
-        after
-            .index
-            .get(40..48)
-            .is_some_and(|bytes| u64_at(bytes, 0) > next.0)
+        after.index.get(40..48).is_some_and(|bytes| u64_at(bytes, 0) > next.0)
     }
 
     fn damaged(&mut self, segment: SegmentId, offset: u32) {
         let reason = "records that were synced are missing or damaged";
-        self.damage.push(StoreError::Corrupt {
-            segment,
-            offset,
-            reason,
-        });
+        self.damage.push(StoreError::Corrupt { segment, offset, reason });
     }
 
     /// Joins what the checkpoint, the acks and the directories say. Returns the queues, and per segment what is live.
@@ -365,21 +294,9 @@ impl<F: Fs> Recovery<'_, F> {
         is_live_queue: impl Fn(QueueId) -> bool,
     ) -> (FxHashMap<QueueId, QueueTrace>, FxHashMap<SegmentId, (u32, u64)>) {
         let mut traces: FxHashMap<QueueId, QueueTrace> = FxHashMap::default();
-        for (&queue, state) in checkpoint
-            .queues
-            .iter()
-            .filter(|(queue, _)| is_live_queue(**queue))
-        {
+        for (&queue, state) in checkpoint.queues.iter().filter(|(queue, _)| is_live_queue(**queue)) {
             let (dead, last) = (state.dead.clone(), state.dead.last());
-            traces.insert(
-                queue,
-                QueueTrace {
-                    dead,
-                    delivered: state.delivered,
-                    last,
-                    runs: Vec::new(),
-                },
-            );
+            traces.insert(queue, QueueTrace { dead, delivered: state.delivered, last, runs: Vec::new() });
         }
         let views: Vec<(SegmentId, IndexView<'_>)> = self
             .found
@@ -455,8 +372,7 @@ impl<F: Fs> Recovery<'_, F> {
         for (&queue, trace) in queues {
             let live = trace.runs.iter().map(|run| u64::from(run.count)).sum();
             if live > 0 {
-                log.queues
-                    .restore(queue, trace.all_dead(), trace.last, live, trace.delivered);
+                log.queues.restore(queue, trace.all_dead(), trace.last, live, trace.delivered);
             }
         }
     }
@@ -465,23 +381,15 @@ impl<F: Fs> Recovery<'_, F> {
     async fn provide(&self, log: &mut Log, spares: Vec<(SegmentId, u64)>) -> Result<(), StoreError> {
         let newest = log.next_segment;
         for (id, length) in spares {
-            let fits =
-                length == u64::from(self.options.segment_bytes) && id.0 >= newest && log.ready.len() < 2;
+            let fits = length == u64::from(self.options.segment_bytes) && id.0 >= newest && log.ready.len() < 2;
             if fits {
                 log.next_segment = log.next_segment.max(id.0 + 1);
                 log.ready.push_back(id);
             } else {
-                self.fs
-                    .delete(&segment_path(&self.dir, id))
-                    .await
-                    .map_err(self.io("clean up"))?;
+                self.fs.delete(&segment_path(&self.dir, id)).await.map_err(self.io("clean up"))?;
             }
         }
-        let made = if log.ready.is_empty() {
-            Some(self.make_segment(log).await)
-        } else {
-            None
-        };
+        let made = if log.ready.is_empty() { Some(self.make_segment(log).await) } else { None };
         match made {
             None => {
                 self.fs.sync_dir(&self.dir).await.map_err(self.io("sync"))?;
@@ -500,11 +408,7 @@ impl<F: Fs> Recovery<'_, F> {
     async fn make_segment(&self, log: &mut Log) -> Result<SegmentId, StoreError> {
         let id = log.take_segment_id();
         let path = segment_path(&self.dir, id);
-        let file = self
-            .fs
-            .open(&path, true)
-            .await
-            .map_err(self.io("make segment in"))?;
+        let file = self.fs.open(&path, true).await.map_err(self.io("make segment in"))?;
         let length = u64::from(self.options.segment_bytes);
         if let Err(source) = self.fs.allocate(&file, 0..length).await {
             self.fs.delete(&path).await.map_err(self.io("clean up"))?;

@@ -72,9 +72,7 @@ impl Segment {
 
     /// Bytes of the segment that live messages need, estimated: a record of many queues counts by the share that is live.
     pub(super) fn needed_bytes(&self) -> u64 {
-        (u64::from(self.used) * self.live_bytes)
-            .checked_div(self.total_bytes)
-            .unwrap_or(0)
+        (u64::from(self.used) * self.live_bytes).checked_div(self.total_bytes).unwrap_or(0)
     }
 }
 

@@ -42,12 +42,8 @@ impl QueueTrace {
         }
         let mut whole = true;
         let mut first = run.first;
-        let older: Vec<Run> = self
-            .runs
-            .iter()
-            .filter(|old| old.last >= run.first && old.first <= run.last)
-            .copied()
-            .collect();
+        let older: Vec<Run> =
+            self.runs.iter().filter(|old| old.last >= run.first && old.first <= run.last).copied().collect();
         let mut pieces = Vec::new();
         for old in &older {
             whole = false;
@@ -66,13 +62,8 @@ impl QueueTrace {
                 continue;
             };
             let bytes = entries.iter().map(|entry| u64::from(entry.position.length)).sum();
-            let piece = Run {
-                segment: run.segment,
-                first: first.seq,
-                last: last.seq,
-                count: len32(entries.len()),
-                bytes,
-            };
+            let piece =
+                Run { segment: run.segment, first: first.seq, last: last.seq, count: len32(entries.len()), bytes };
             let at = self.runs.partition_point(|old| old.first < piece.first);
             self.runs.insert(at, piece);
         }

@@ -40,15 +40,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn from_stored(stored: u32) -> Option<Self> {
-        [
-            Self::Message,
-            Self::Moved,
-            Self::Acks,
-            Self::Delivered,
-            Self::Batch,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == stored)
+        [Self::Message, Self::Moved, Self::Acks, Self::Delivered, Self::Batch]
+            .into_iter()
+            .find(|kind| *kind as u32 == stored)
     }
 }
 
@@ -131,13 +125,7 @@ pub(crate) fn segment_header(bytes: &[u8], segment: SegmentId) -> SegmentHeader 
 }
 
 /// Opens a record at the end of `out`; the caller appends the body and calls [`finish_record`].
-pub(crate) fn begin_record(
-    out: &mut Vec<u8>,
-    lsn: Lsn,
-    segment: SegmentId,
-    kind: Kind,
-    count: usize,
-) -> usize {
+pub(crate) fn begin_record(out: &mut Vec<u8>, lsn: Lsn, segment: SegmentId, kind: Kind, count: usize) -> usize {
     let start = out.len();
     debug_assert!(count <= MAX_TARGETS, "callers check the number of targets");
     let mut header = [0; RECORD_HEADER];
@@ -189,10 +177,7 @@ pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
         kind: Kind::from_stored(last >> 24)?,
         count: last & 0x00ff_ffff,
     };
-    let record = Record {
-        header,
-        bytes: bytes.get(..usize::try_from(header.length).ok()?)?,
-    };
+    let record = Record { header, bytes: bytes.get(..usize::try_from(header.length).ok()?)? };
     (record.items_end() <= record.bytes.len()).then_some(record)
 }
 
@@ -213,13 +198,7 @@ impl<'a> Record<'a> {
     pub(crate) fn ack_ranges(&self) -> impl Iterator<Item = (QueueId, Seq, Seq)> + use<'a> {
         self.bytes[self.items_start()..self.items_end()]
             .chunks_exact(ACK_RANGE)
-            .map(|range| {
-                (
-                    QueueId(u64_at(range, 0)),
-                    Seq(u64_at(range, 8)),
-                    Seq(u64_at(range, 16)),
-                )
-            })
+            .map(|range| (QueueId(u64_at(range, 0)), Seq(u64_at(range, 8)), Seq(u64_at(range, 16))))
     }
 
     /// The segment into which a message was appended first.
@@ -232,9 +211,7 @@ impl<'a> Record<'a> {
 
     /// What a batch mark says.
     pub(crate) fn synced(&self) -> Lsn {
-        self.bytes
-            .get(RECORD_HEADER..BATCH_MARK)
-            .map_or(Lsn(0), |body| Lsn(u64_at(body, 0)))
+        self.bytes.get(RECORD_HEADER..BATCH_MARK).map_or(Lsn(0), |body| Lsn(u64_at(body, 0)))
     }
 
     /// Payload of a message.
@@ -252,11 +229,7 @@ impl<'a> Record<'a> {
             Kind::Acks => ACK_RANGE,
             Kind::Batch => 8,
         };
-        let count = if self.header.kind == Kind::Batch {
-            1
-        } else {
-            self.header.count as usize
-        };
+        let count = if self.header.kind == Kind::Batch { 1 } else { self.header.count as usize };
         self.items_start() + item * count
     }
 }

@@ -97,11 +97,7 @@ impl IndexBuilder {
             body.extend_from_slice(&item.length.to_le_bytes());
         }
         let counts = [stretches.len(), acks.len(), self.delivered.len(), items.len()];
-        let header = self.header(
-            counts,
-            crc32fast::hash(&body[..checked]),
-            crc32fast::hash(&body[checked..]),
-        );
+        let header = self.header(counts, crc32fast::hash(&body[..checked]), crc32fast::hash(&body[checked..]));
         (body, header)
     }
 
@@ -128,9 +124,7 @@ fn stretches(items: &[Item]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for (at, item) in items.iter().enumerate() {
         match ranges.last_mut() {
-            Some(range)
-                if (items[range.start].queue, items[range.start].origin) == (item.queue, item.origin) =>
-            {
+            Some(range) if (items[range.start].queue, items[range.start].origin) == (item.queue, item.origin) => {
                 range.end = at + 1;
             }
             _ => ranges.push(at..at + 1),
@@ -141,10 +135,7 @@ fn stretches(items: &[Item]) -> Vec<Range<usize>> {
 }
 
 fn put_stretch(out: &mut Vec<u8>, items: &[Item], range: &Range<usize>) {
-    let bytes: u64 = items[range.clone()]
-        .iter()
-        .map(|item| u64::from(item.length))
-        .sum();
+    let bytes: u64 = items[range.clone()].iter().map(|item| u64::from(item.length)).sum();
     put_target(out, items[range.start].queue, items[range.start].seq);
     out.extend_from_slice(&items[range.end - 1].seq.0.to_le_bytes());
     out.extend_from_slice(&bytes.to_le_bytes());
@@ -207,11 +198,7 @@ impl<'a> IndexView<'a> {
             return None;
         }
         let counts = [20, 24, 28, 32].map(|at| u32_at(bytes, at) as usize);
-        let view = Self {
-            bytes,
-            segment,
-            counts,
-        };
+        let view = Self { bytes, segment, counts };
         (view.entries_at() + counts[3] * ENTRY <= bytes.len()).then_some(view)
     }
 
@@ -253,13 +240,7 @@ impl<'a> IndexView<'a> {
     pub(crate) fn acks(&self) -> impl Iterator<Item = (QueueId, Seq, Seq)> + use<'a> {
         self.bytes[self.acks_at()..self.delivered_at()]
             .chunks_exact(ACK_RANGE)
-            .map(|range| {
-                (
-                    QueueId(u64_at(range, 0)),
-                    Seq(u64_at(range, 8)),
-                    Seq(u64_at(range, 16)),
-                )
-            })
+            .map(|range| (QueueId(u64_at(range, 0)), Seq(u64_at(range, 8)), Seq(u64_at(range, 16))))
     }
 
     /// The delivered marks that the segment records.
@@ -289,15 +270,8 @@ impl<'a> IndexView<'a> {
 
     fn entry(&self, at: usize) -> Entry {
         let bytes = &self.bytes[self.entries_at() + at * ENTRY..][..ENTRY];
-        let position = Position {
-            segment: self.segment,
-            offset: u32_at(bytes, 8),
-            length: u32_at(bytes, 12),
-        };
-        Entry {
-            seq: Seq(u64_at(bytes, 0)),
-            position,
-        }
+        let position = Position { segment: self.segment, offset: u32_at(bytes, 8), length: u32_at(bytes, 12) };
+        Entry { seq: Seq(u64_at(bytes, 0)), position }
     }
 
     /// The entries of a stretch from `from` on.
@@ -308,11 +282,7 @@ impl<'a> IndexView<'a> {
         let (mut low, mut high) = (range.start, range.end);
         while low < high {
             let middle = low.midpoint(high);
-            if view.entry(middle).seq < from {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if view.entry(middle).seq < from { low = middle + 1 } else { high = middle }
         }
         range.start = low.min(end);
         range.map(move |at| view.entry(at))
@@ -331,11 +301,7 @@ impl<'a> IndexView<'a> {
         while low < high {
             let middle = low.midpoint(high);
             let stretch = self.stretch(middle);
-            if (stretch.queue, stretch.last) < (queue, from) {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if (stretch.queue, stretch.last) < (queue, from) { low = middle + 1 } else { high = middle }
         }
         let full = out.len() + max;
         for at in low..self.counts[0] {
@@ -354,13 +320,7 @@ impl<'a> IndexView<'a> {
     /// What is live of a stretch. Touches its entries only if some are dead.
     pub(crate) fn live_run(&self, stretch: &Stretch, dead: &DeadSet) -> Option<Run> {
         let (first, last) = (stretch.first, stretch.last);
-        let mut run = Run {
-            segment: self.segment,
-            first,
-            last,
-            count: stretch.count,
-            bytes: stretch.bytes,
-        };
+        let mut run = Run { segment: self.segment, first, last, count: stretch.count, bytes: stretch.bytes };
         if !dead.touches(first.0, last.0) {
             return Some(run);
         }
@@ -369,10 +329,7 @@ impl<'a> IndexView<'a> {
         }
         (run.count, run.bytes) = (0, 0);
         let from = Seq(dead.range_of(first.0).map_or(first.0, |(_, end)| end + 1));
-        for entry in self
-            .entries_of(stretch, from)
-            .filter(|entry| !dead.contains(entry.seq.0))
-        {
+        for entry in self.entries_of(stretch, from).filter(|entry| !dead.contains(entry.seq.0)) {
             if run.count == 0 {
                 run.first = entry.seq;
             }
@@ -391,13 +348,7 @@ pub(crate) fn add_record(builder: &mut IndexBuilder, record: &format::Record<'_>
         format::Kind::Message | format::Kind::Moved => {
             let origin = record.origin();
             for (queue, seq) in record.targets() {
-                builder.items.push(Item {
-                    queue,
-                    origin,
-                    seq,
-                    offset,
-                    length: header.length,
-                });
+                builder.items.push(Item { queue, origin, seq, offset, length: header.length });
                 builder.total_bytes += u64::from(header.length);
             }
         }
@@ -417,13 +368,7 @@ mod tests {
         let mut builder = IndexBuilder::new(SegmentId(9), Lsn(1));
         for (at, &(queue, origin, seq)) in items.iter().enumerate() {
             let (queue, origin, seq) = (QueueId(queue), SegmentId(origin), Seq(seq));
-            builder.items.push(Item {
-                queue,
-                origin,
-                seq,
-                offset: u32::try_from(at).unwrap() * 8,
-                length: 8,
-            });
+            builder.items.push(Item { queue, origin, seq, offset: u32::try_from(at).unwrap() * 8, length: 8 });
         }
         builder
     }
@@ -442,14 +387,7 @@ mod tests {
 
     #[test]
     fn entries_of_a_queue_come_in_order_over_its_stretches() {
-        let file = file(&builder(&[
-            (1, 9, 50),
-            (2, 9, 7),
-            (1, 3, 5),
-            (1, 3, 6),
-            (1, 9, 51),
-            (1, 4, 20),
-        ]));
+        let file = file(&builder(&[(1, 9, 50), (2, 9, 7), (1, 3, 5), (1, 3, 6), (1, 9, 51), (1, 4, 20)]));
         let view = IndexView::open(&file, SegmentId(9)).unwrap();
         assert!(view.entries_are_intact());
         assert_eq!(view.stretches().count(), 4);
@@ -468,10 +406,7 @@ mod tests {
         let file = file(&builder(&[(1, 9, 5), (1, 9, 6), (1, 9, 7), (1, 9, 8)]));
         let view = IndexView::open(&file, SegmentId(9)).unwrap();
         let stretch = view.stretches().next().unwrap();
-        let live = |dead: &DeadSet| {
-            view.live_run(&stretch, dead)
-                .map(|run| (run.first.0, run.last.0, run.count))
-        };
+        let live = |dead: &DeadSet| view.live_run(&stretch, dead).map(|run| (run.first.0, run.last.0, run.count));
         let mut dead = DeadSet::up_to(4);
         assert_eq!(live(&dead), Some((5, 8, 4)));
         dead.insert(5, 5);

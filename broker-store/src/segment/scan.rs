@@ -48,12 +48,7 @@ pub(crate) fn survey(bytes: &[u8], segment: SegmentId) -> Survey {
             break;
         };
         let end = end.min(bytes.len());
-        survey.pieces.push(Piece {
-            start: len32(start),
-            end: len32(end),
-            first_lsn,
-            last_lsn,
-        });
+        survey.pieces.push(Piece { start: len32(start), end: len32(end), first_lsn, last_lsn });
         offset = end;
     }
     survey
@@ -61,13 +56,10 @@ pub(crate) fn survey(bytes: &[u8], segment: SegmentId) -> Survey {
 
 /// The first intact record from `offset` on that is newer than `last`.
 fn next_intact(bytes: &[u8], segment: SegmentId, offset: usize, last: Option<Lsn>) -> Option<usize> {
-    (offset..bytes.len().checked_sub(RECORD_HEADER)? + 1)
-        .step_by(ALIGN)
-        .find(|&at| {
-            u32_at(bytes, at + 16) == segment.0
-                && intact(bytes, segment, at)
-                    .is_some_and(|record| last.is_none_or(|last| record.header.lsn > last))
-        })
+    (offset..bytes.len().checked_sub(RECORD_HEADER)? + 1).step_by(ALIGN).find(|&at| {
+        u32_at(bytes, at + 16) == segment.0
+            && intact(bytes, segment, at).is_some_and(|record| last.is_none_or(|last| record.header.lsn > last))
+    })
 }
 
 fn intact(bytes: &[u8], segment: SegmentId, offset: usize) -> Option<format::Record<'_>> {
@@ -146,11 +138,7 @@ mod tests {
         bytes[starts[40] + 30] ^= 4;
         bytes[starts[41] + 5] ^= 4;
         let survey = survey(&bytes, SEGMENT);
-        let lsns: Vec<_> = survey
-            .pieces
-            .iter()
-            .map(|piece| (piece.first_lsn.0, piece.last_lsn.0))
-            .collect();
+        let lsns: Vec<_> = survey.pieces.iter().map(|piece| (piece.first_lsn.0, piece.last_lsn.0)).collect();
         assert_eq!(lsns, [(10, 49), (52, 109)]);
     }
 

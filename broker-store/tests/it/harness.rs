@@ -46,12 +46,7 @@ pub(crate) struct Driver {
 }
 
 pub(crate) fn small(kind: LogKind) -> LogOptions {
-    LogOptions {
-        segment_bytes: 16 << 10,
-        window_bytes: 8 << 10,
-        max_segment_records: 200,
-        kind,
-    }
+    LogOptions { segment_bytes: 16 << 10, window_bytes: 8 << 10, max_segment_records: 200, kind }
 }
 
 pub(crate) fn open(
@@ -64,14 +59,7 @@ pub(crate) fn open(
 
 impl Driver {
     pub(crate) fn new(fs: &SimFs, log: Log, seed: u64) -> Self {
-        Self {
-            fs: fs.clone(),
-            log,
-            operations: Vec::new(),
-            random: Random(seed),
-            events: Vec::new(),
-            now_ms: 0,
-        }
+        Self { fs: fs.clone(), log, operations: Vec::new(), random: Random(seed), events: Vec::new(), now_ms: 0 }
     }
 
     /// A new log on a disk without faults.
@@ -85,18 +73,14 @@ impl Driver {
     pub(crate) fn step(&mut self) -> bool {
         while let Some(op) = self.log.poll_io() {
             let fs = self.fs.clone();
-            self.operations
-                .push(Box::pin(async move { perform(&fs, op).await }));
+            self.operations.push(Box::pin(async move { perform(&fs, op).await }));
         }
         self.collect();
         if self.operations.is_empty() {
             return false;
         }
         let at = self.random.index(self.operations.len());
-        if let Poll::Ready(done) = self.operations[at]
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        if let Poll::Ready(done) = self.operations[at].as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             drop(self.operations.swap_remove(at));
             self.log.handle_io(done);
             self.collect();

@@ -10,11 +10,7 @@ use crate::harness::{DIR, Driver, open, small};
 const QUEUE: QueueId = QueueId(1);
 
 fn publish(driver: &mut Driver, seq: u64) -> Position {
-    driver
-        .log
-        .append(&[(QUEUE, Seq(seq))], &[&[1; 200]])
-        .unwrap()
-        .position
+    driver.log.append(&[(QUEUE, Seq(seq))], &[&[1; 200]]).unwrap().position
 }
 
 #[test]
@@ -63,10 +59,7 @@ fn disk_stays_under_twice_what_is_live_when_acks_are_scattered() {
     driver.flush();
     let figures = driver.log.figures();
     let needed: u64 = live.values().map(|position| u64::from(position.length)).sum();
-    assert!(
-        figures.disk_bytes <= 2 * needed + 6 * (16 << 10),
-        "{figures:?} for {needed} live bytes"
-    );
+    assert!(figures.disk_bytes <= 2 * needed + 6 * (16 << 10), "{figures:?} for {needed} live bytes");
     // Nine of ten messages die at once: what is moved is the tenth, a few times.
     assert!(figures.rewritten_bytes < figures.written_bytes / 2, "{figures:?}");
 }
@@ -82,21 +75,14 @@ fn steady_flow_uses_the_same_files_again() {
         }
     }
     driver.flush();
-    assert!(
-        driver.fs.used_bytes() <= 5 * (16 << 10),
-        "{}",
-        driver.fs.used_bytes()
-    );
+    assert!(driver.fs.used_bytes() <= 5 * (16 << 10), "{}", driver.fs.used_bytes());
     assert_eq!(driver.log.figures().rewritten_bytes, 0);
 }
 
 #[test]
 fn a_full_disk_refuses_messages_and_takes_acks_until_there_is_room() {
     let mut driver = Driver::fresh(small(LogKind::Durable));
-    driver.fs.set_faults(Faults {
-        capacity: Some(60 << 10),
-        ..Faults::default()
-    });
+    driver.fs.set_faults(Faults { capacity: Some(60 << 10), ..Faults::default() });
     let mut positions = Vec::new();
     let full = loop {
         let seq = Seq(positions.len() as u64 + 1);
@@ -107,12 +93,7 @@ fn a_full_disk_refuses_messages_and_takes_acks_until_there_is_room() {
         driver.settle();
     };
     assert!(matches!(full, StoreError::Full));
-    assert!(
-        driver
-            .events
-            .iter()
-            .any(|event| matches!(event, LogEvent::NoSpace(true)))
-    );
+    assert!(driver.events.iter().any(|event| matches!(event, LogEvent::NoSpace(true))));
     let (kept, acked) = positions.split_last().unwrap();
     for (seq, position) in acked {
         driver.log.ack(QUEUE, *seq, *position);
@@ -123,12 +104,7 @@ fn a_full_disk_refuses_messages_and_takes_acks_until_there_is_room() {
         driver.tick();
         driver.settle();
     }
-    assert!(
-        driver
-            .events
-            .iter()
-            .any(|event| matches!(event, LogEvent::NoSpace(false)))
-    );
+    assert!(driver.events.iter().any(|event| matches!(event, LogEvent::NoSpace(false))));
     publish(&mut driver, kept.0.0 + 1);
     driver.flush();
     driver.fs.power_cut();
@@ -140,18 +116,12 @@ fn a_full_disk_refuses_messages_and_takes_acks_until_there_is_room() {
 fn after_a_failed_sync_nothing_is_accepted() {
     let mut driver = Driver::fresh(small(LogKind::Durable));
     driver.settle();
-    driver.fs.set_faults(Faults {
-        fail_sync_after: Some(0),
-        ..Faults::default()
-    });
+    driver.fs.set_faults(Faults { fail_sync_after: Some(0), ..Faults::default() });
     let lsn = driver.log.append(&[(QUEUE, Seq(1))], &[b"lost"]).unwrap().lsn;
     driver.settle();
     assert!(matches!(driver.events.last(), Some(LogEvent::Poisoned(_))));
     assert!(driver.log.durable() < lsn);
-    assert!(matches!(
-        driver.log.append(&[(QUEUE, Seq(2))], &[b"no"]),
-        Err(StoreError::Poisoned)
-    ));
+    assert!(matches!(driver.log.append(&[(QUEUE, Seq(2))], &[b"no"]), Err(StoreError::Poisoned)));
     assert!(driver.log.poll_io().is_none());
 }
 
@@ -166,9 +136,7 @@ fn damage_to_synced_records_is_reported_and_the_rest_kept() {
     }
     let damaged = positions[9];
     let file = format!("{DIR}/{:010}.segment", damaged.segment.0);
-    driver
-        .fs
-        .flip_bit(Path::new(&file), damaged.offset as usize + 100, 3);
+    driver.fs.flip_bit(Path::new(&file), damaged.offset as usize + 100, 3);
     let (_, recovered) = open(&driver.fs, small(LogKind::Durable), |_| true).unwrap();
     assert_eq!(recovered.messages, 19);
     let place = match recovered.damage[..] {
@@ -188,9 +156,7 @@ fn damage_to_the_tail_that_was_never_synced_is_cut_in_silence() {
     publish(&mut driver, 3);
     driver.flush();
     let file = format!("{DIR}/{:010}.segment", kept.segment.0);
-    driver
-        .fs
-        .flip_bit(Path::new(&file), torn.offset as usize + 100, 3);
+    driver.fs.flip_bit(Path::new(&file), torn.offset as usize + 100, 3);
     let (_, recovered) = open(&driver.fs, small(LogKind::Durable), |_| true).unwrap();
     assert!(recovered.damage.is_empty());
     assert_eq!((recovered.messages, recovered.queues[0].next_seq), (1, Seq(2)));
@@ -206,9 +172,7 @@ fn a_message_damaged_on_disk_is_not_delivered() {
         driver.settle();
     }
     let file = format!("{DIR}/{:010}.segment", first.segment.0);
-    driver
-        .fs
-        .flip_bit(Path::new(&file), first.offset as usize + 100, 3);
+    driver.fs.flip_bit(Path::new(&file), first.offset as usize + 100, 3);
     assert!(matches!(driver.read(first), Err(StoreError::Corrupt { .. })));
 }
 
@@ -237,10 +201,7 @@ fn a_discarded_run_frees_its_segment() {
 fn messages_of_queues_that_are_gone_are_dead_after_reopening() {
     let mut driver = Driver::fresh(small(LogKind::Durable));
     for seq in 1..=100 {
-        driver
-            .log
-            .append(&[(QUEUE, Seq(seq)), (QueueId(2), Seq(seq))], &[b"to both"])
-            .unwrap();
+        driver.log.append(&[(QUEUE, Seq(seq)), (QueueId(2), Seq(seq))], &[b"to both"]).unwrap();
     }
     driver.flush();
     let (_, recovered) = open(&driver.fs, small(LogKind::Durable), |queue| queue == QUEUE).unwrap();
@@ -277,34 +238,20 @@ fn a_volatile_queue_that_is_consumed_at_once_never_touches_the_disk() {
         driver.log.ack(QUEUE, Seq(seq), position);
         driver.settle();
     }
-    assert_eq!(
-        (driver.log.figures().written_bytes, driver.fs.used_bytes()),
-        (0, 0)
-    );
+    assert_eq!((driver.log.figures().written_bytes, driver.fs.used_bytes()), (0, 0));
     assert!(driver.log.figures().window_bytes <= 4096);
 }
 
 #[test]
 fn a_full_disk_keeps_volatile_messages_in_memory() {
     let mut driver = Driver::fresh(small(LogKind::Volatile));
-    driver.fs.set_faults(Faults {
-        capacity: Some(4096),
-        ..Faults::default()
-    });
+    driver.fs.set_faults(Faults { capacity: Some(4096), ..Faults::default() });
     let mut positions = Vec::new();
-    while let Ok(appended) = driver
-        .log
-        .append(&[(QUEUE, Seq(positions.len() as u64 + 1))], &[&[1; 200]])
-    {
+    while let Ok(appended) = driver.log.append(&[(QUEUE, Seq(positions.len() as u64 + 1))], &[&[1; 200]]) {
         positions.push(appended.position);
         driver.settle();
     }
-    assert!(
-        driver
-            .events
-            .iter()
-            .any(|event| matches!(event, LogEvent::NoSpace(true)))
-    );
+    assert!(driver.events.iter().any(|event| matches!(event, LogEvent::NoSpace(true))));
     for position in positions {
         assert_eq!(driver.read(position).unwrap(), [1; 200]);
     }
@@ -313,10 +260,7 @@ fn a_full_disk_keeps_volatile_messages_in_memory() {
 #[test]
 fn a_record_that_fits_no_segment_is_refused() {
     let mut driver = Driver::fresh(small(LogKind::Durable));
-    let error = driver
-        .log
-        .append(&[(QUEUE, Seq(1))], &[&vec![0; 16 << 10]])
-        .unwrap_err();
+    let error = driver.log.append(&[(QUEUE, Seq(1))], &[&vec![0; 16 << 10]]).unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { .. }));
     assert_eq!(publish(&mut driver, 1).segment, SegmentId(1));
 }

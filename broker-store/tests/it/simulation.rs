@@ -53,9 +53,7 @@ struct Simulation {
 
 fn payload(id: u64, length: usize) -> Vec<u8> {
     let mut random = Random(id);
-    (0..length)
-        .map(|_| u8::try_from(random.below(256)).unwrap())
-        .collect()
+    (0..length).map(|_| u8::try_from(random.below(256)).unwrap()).collect()
 }
 
 /// A promise that was broken.
@@ -73,9 +71,7 @@ fn load(driver: &mut Driver, recovered: &Recovered) -> Result<BTreeMap<(QueueId,
                 found.insert((queue.queue, entry.seq), entry.position);
             }
             moved(driver, &mut found);
-            let loaded = found
-                .range((queue.queue, run.first)..=(queue.queue, run.last))
-                .count();
+            let loaded = found.range((queue.queue, run.first)..=(queue.queue, run.last)).count();
             if loaded != run.count as usize {
                 return Err(format!("{queue:?}: {run:?} has {loaded} entries"));
             }
@@ -97,24 +93,8 @@ fn moved(driver: &mut Driver, found: &mut BTreeMap<(QueueId, Seq), Position>) {
 
 impl Simulation {
     fn new(seed: u64, canary: bool) -> Self {
-        let queues = (1..=QUEUES)
-            .map(|queue| {
-                (
-                    QueueId(queue),
-                    Queue {
-                        next: 1,
-                        ..Queue::default()
-                    },
-                )
-            })
-            .collect();
-        Self {
-            random: Random(seed),
-            fs: SimFs::new(seed ^ 0xd15c),
-            queues,
-            payloads: 0,
-            canary,
-        }
+        let queues = (1..=QUEUES).map(|queue| (QueueId(queue), Queue { next: 1, ..Queue::default() })).collect();
+        Self { random: Random(seed), fs: SimFs::new(seed ^ 0xd15c), queues, payloads: 0, canary }
     }
 
     /// One life after another, each ended by a crash.
@@ -151,20 +131,13 @@ impl Simulation {
 
     /// Opens the log, sometimes after crashes inside of recovery, sometimes twice.
     fn open(&mut self) -> Result<(Driver, Recovered), Broken> {
-        let dropped: Vec<QueueId> = self
-            .queues
-            .iter()
-            .filter(|(_, queue)| queue.dropped)
-            .map(|(&id, _)| id)
-            .collect();
+        let dropped: Vec<QueueId> =
+            self.queues.iter().filter(|(_, queue)| queue.dropped).map(|(&id, _)| id).collect();
         let is_live = |queue: QueueId| !dropped.contains(&queue);
         let options = small(LogKind::Durable);
         while self.random.below(3) == 0 {
             let crash_after = Some(self.random.below(30));
-            self.fs.set_faults(Faults {
-                crash_after,
-                ..Faults::default()
-            });
+            self.fs.set_faults(Faults { crash_after, ..Faults::default() });
             drop(open(&self.fs, options, is_live));
             self.fs.power_cut();
         }
@@ -172,11 +145,8 @@ impl Simulation {
         let (log, recovered) = if self.random.below(2) == 0 {
             let second = open(&self.fs, options, is_live).map_err(|error| error.to_string())?;
             let key = |recovered: &Recovered| {
-                let mut queues: Vec<_> = recovered
-                    .queues
-                    .iter()
-                    .map(|queue| (queue.queue, queue.messages, queue.next_seq))
-                    .collect();
+                let mut queues: Vec<_> =
+                    recovered.queues.iter().map(|queue| (queue.queue, queue.messages, queue.next_seq)).collect();
                 queues.sort_unstable();
                 queues
             };
@@ -210,9 +180,7 @@ impl Simulation {
                 return Err(format!("{id:?} {seq:?} comes back though its ack was synced"));
             }
             moved(driver, &mut found);
-            let bytes = driver
-                .read(found[&(id, seq)])
-                .map_err(|error| error.to_string())?;
+            let bytes = driver.read(found[&(id, seq)]).map_err(|error| error.to_string())?;
             if bytes != payload(message.payload, message.length) {
                 return Err(format!("{id:?} {seq:?} has other bytes"));
             }
@@ -231,13 +199,8 @@ impl Simulation {
             let trace = recovered.queues.iter().find(|trace| trace.queue == id);
             let delivered = trace.map_or(0, |trace| trace.delivered_up_to.0);
             let mut messages = queue.messages.keys();
-            if delivered > queue.delivered
-                || messages.any(|s| s.0 > delivered && s.0 <= queue.delivered_synced)
-            {
-                return Err(format!(
-                    "{id:?}: delivered up to {delivered}, not {}",
-                    queue.delivered_synced
-                ));
+            if delivered > queue.delivered || messages.any(|s| s.0 > delivered && s.0 <= queue.delivered_synced) {
+                return Err(format!("{id:?}: delivered up to {delivered}, not {}", queue.delivered_synced));
             }
             (queue.delivered, queue.delivered_synced) = (delivered, delivered);
             queue.next = trace.map_or(queue.next, |trace| trace.next_seq.0.max(1));
@@ -314,12 +277,8 @@ impl Simulation {
     fn ack(&mut self, driver: &mut Driver, style: u64) {
         let id = QueueId(1 + self.random.below(QUEUES));
         let queue = self.queues.get_mut(&id).unwrap();
-        let live: Vec<Seq> = queue
-            .messages
-            .iter()
-            .filter(|(_, m)| m.acked == Acked::No)
-            .map(|(&seq, _)| seq)
-            .collect();
+        let live: Vec<Seq> =
+            queue.messages.iter().filter(|(_, m)| m.acked == Acked::No).map(|(&seq, _)| seq).collect();
         let seq = match style {
             _ if queue.dropped || live.is_empty() => return,
             0 => live[0],
@@ -337,10 +296,7 @@ impl Simulation {
     fn deliver(&mut self, driver: &mut Driver) {
         let id = QueueId(1 + self.random.below(QUEUES));
         let queue = self.queues.get_mut(&id).unwrap();
-        if let Some((&seq, _)) = queue
-            .messages
-            .iter()
-            .find(|(_, message)| message.acked == Acked::No)
+        if let Some((&seq, _)) = queue.messages.iter().find(|(_, message)| message.acked == Acked::No)
             && !queue.dropped
         {
             queue.delivered = queue.delivered.max(seq.0);
@@ -358,11 +314,7 @@ impl Simulation {
         }
         for queue in self.queues.values_mut() {
             queue.delivered_synced = queue.delivered;
-            for message in queue
-                .messages
-                .values_mut()
-                .filter(|message| message.acked == Acked::Staged)
-            {
+            for message in queue.messages.values_mut().filter(|message| message.acked == Acked::Staged) {
                 message.acked = Acked::Synced;
             }
         }
@@ -371,11 +323,7 @@ impl Simulation {
     fn drop_queue(&mut self, driver: &mut Driver) {
         let id = QueueId(1 + self.random.below(QUEUES));
         let queue = self.queues.get_mut(&id).unwrap();
-        for (&seq, message) in queue
-            .messages
-            .iter()
-            .filter(|(_, message)| message.acked == Acked::No)
-        {
+        for (&seq, message) in queue.messages.iter().filter(|(_, message)| message.acked == Acked::No) {
             driver.log.ack(id, seq, message.position);
         }
         driver.log.drop_queue(id);
@@ -388,24 +336,14 @@ impl Simulation {
         for event in std::mem::take(&mut driver.events) {
             match event {
                 LogEvent::Durable(lsn) => {
-                    let messages = self
-                        .queues
-                        .values_mut()
-                        .flat_map(|queue| queue.messages.values_mut());
-                    messages
-                        .filter(|message| message.lsn <= lsn)
-                        .for_each(|message| message.confirmed = true);
+                    let messages = self.queues.values_mut().flat_map(|queue| queue.messages.values_mut());
+                    messages.filter(|message| message.lsn <= lsn).for_each(|message| message.confirmed = true);
                 }
                 LogEvent::Moved { queue, from, entries } => {
                     for Entry { seq, position } in entries {
-                        let message = self
-                            .queues
-                            .get_mut(&queue)
-                            .and_then(|queue| queue.messages.get_mut(&seq));
+                        let message = self.queues.get_mut(&queue).and_then(|queue| queue.messages.get_mut(&seq));
                         match message {
-                            Some(message)
-                                if message.acked == Acked::No && message.position.segment == from =>
-                            {
+                            Some(message) if message.acked == Acked::No && message.position.segment == from => {
                                 message.position = position;
                             }
                             _ => return Err(format!("{queue:?} {seq:?} was moved though it is not live")),
@@ -435,18 +373,12 @@ fn promises_are_kept_on_a_failing_disk() {
     eprintln!("seeds {seeds:?}");
     for seed in seeds {
         let outcome = Simulation::new(seed, false).run();
-        assert!(
-            outcome.is_ok(),
-            "RINGMQ_SIM_SEED={seed}: {}",
-            outcome.unwrap_err()
-        );
+        assert!(outcome.is_ok(), "RINGMQ_SIM_SEED={seed}: {}", outcome.unwrap_err());
     }
 }
 
 #[test]
 fn a_disk_that_ignores_syncs_is_caught() {
-    let caught = (0..20)
-        .filter(|&seed| Simulation::new(seed, true).run().is_err())
-        .count();
+    let caught = (0..20).filter(|&seed| Simulation::new(seed, true).run().is_err()).count();
     assert!(caught > 10, "only {caught} of 20 runs noticed");
 }

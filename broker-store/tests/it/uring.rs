@@ -10,11 +10,7 @@ const QUEUE: QueueId = QueueId(7);
 
 fn on_executor(test: impl AsyncFnOnce(GlommioFs) + Send + 'static) {
     let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 << 10);
-    executor
-        .spawn(move || async move { test(GlommioFs::new()).await })
-        .unwrap()
-        .join()
-        .unwrap()
+    executor.spawn(move || async move { test(GlommioFs::new()).await }).unwrap().join().unwrap()
 }
 
 /// Carries out everything that the log asks for, one after the other.
@@ -23,10 +19,7 @@ async fn settle(fs: &GlommioFs, log: &mut Log) -> Vec<LogEvent> {
     while let Some(op) = log.poll_io() {
         log.handle_io(perform(fs, op).await);
         while let Some(event) = log.poll_event() {
-            assert!(
-                !matches!(event, LogEvent::Failed(_) | LogEvent::Poisoned(_)),
-                "{event:?}"
-            );
+            assert!(!matches!(event, LogEvent::Failed(_) | LogEvent::Poisoned(_)), "{event:?}");
             events.push(event);
         }
     }
@@ -34,11 +27,7 @@ async fn settle(fs: &GlommioFs, log: &mut Log) -> Vec<LogEvent> {
 }
 
 fn options(kind: LogKind) -> LogOptions {
-    LogOptions {
-        segment_bytes: 4 << 20,
-        window_bytes: 1 << 20,
-        ..LogOptions::new(kind)
-    }
+    LogOptions { segment_bytes: 4 << 20, window_bytes: 1 << 20, ..LogOptions::new(kind) }
 }
 
 async fn open(fs: &GlommioFs, dir: &Path, kind: LogKind) -> (Log, Recovered) {
@@ -111,11 +100,7 @@ fn a_volatile_backlog_leaves_memory_and_comes_back() {
         let (mut log, _) = open(&fs, &path, LogKind::Volatile).await;
         let mut positions = Vec::new();
         for seq in 1..=10_000 {
-            positions.push(
-                log.append(&[(QUEUE, Seq(seq))], &[&payload(seq)])
-                    .unwrap()
-                    .position,
-            );
+            positions.push(log.append(&[(QUEUE, Seq(seq))], &[&payload(seq)]).unwrap().position);
             if seq % 100 == 0 {
                 settle(&fs, &mut log).await;
             }

@@ -69,10 +69,7 @@ struct Counts {
 
 impl Client {
     pub(super) fn new(amqp: SocketAddr) -> Self {
-        Self {
-            uri: format!("amqp://guest:guest@{amqp}/%2f"),
-            ledgers: Rc::default(),
-        }
+        Self { uri: format!("amqp://guest:guest@{amqp}/%2f"), ledgers: Rc::default() }
     }
 
     async fn connect(&self) -> anyhow::Result<Connection> {
@@ -84,30 +81,15 @@ impl Client {
         let connection = self.connect().await?;
         let channel = connection.create_channel().await?;
         for queue in 0..QUEUES {
-            channel
-                .queue_declare(name(queue).into(), durable(), FieldTable::default())
-                .await?;
+            channel.queue_declare(name(queue).into(), durable(), FieldTable::default()).await?;
         }
         for (exchange, queues) in ROUTES.iter().filter(|(exchange, _)| !exchange.is_empty()) {
-            let options = ExchangeDeclareOptions {
-                durable: true,
-                ..Default::default()
-            };
+            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             let arguments = FieldTable::default();
-            channel
-                .exchange_declare((*exchange).into(), ExchangeKind::Fanout, options, arguments)
-                .await?;
+            channel.exchange_declare((*exchange).into(), ExchangeKind::Fanout, options, arguments).await?;
             for &queue in *queues {
                 let (queue, options) = (name(queue).into(), QueueBindOptions::default());
-                channel
-                    .queue_bind(
-                        queue,
-                        (*exchange).into(),
-                        "".into(),
-                        options,
-                        FieldTable::default(),
-                    )
-                    .await?;
+                channel.queue_bind(queue, (*exchange).into(), "".into(), options, FieldTable::default()).await?;
             }
         }
         connection.close(200, "OK".into()).await?;
@@ -122,13 +104,8 @@ impl Client {
             let connection = self.connect().await?;
             let channel = connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            let route = Route {
-                exchange,
-                queues,
-                channel,
-                ledgers: Rc::clone(&self.ledgers),
-                counts: Rc::clone(&counts),
-            };
+            let route =
+                Route { exchange, queues, channel, ledgers: Rc::clone(&self.ledgers), counts: Rc::clone(&counts) };
             tasks.push(tokio::task::spawn_local(async move {
                 let published = route.publish().await;
                 drop(connection);
@@ -138,9 +115,7 @@ impl Client {
         for &queue in CONSUMED {
             let connection = self.connect().await?;
             let ledgers = Rc::clone(&self.ledgers);
-            tasks.push(tokio::task::spawn_local(async move {
-                consume(&connection, queue, &ledgers).await
-            }));
+            tasks.push(tokio::task::spawn_local(async move { consume(&connection, queue, &ledgers).await }));
         }
         Ok(Load { tasks, counts })
     }
@@ -168,9 +143,7 @@ impl Client {
 
     fn judge_queue(&self, queue: usize, content: &[u64], emptied: bool) -> anyhow::Result<Found> {
         let mut ledger = self.ledgers[queue].borrow_mut();
-        let found = ledger
-            .judge(content)
-            .map_err(|violation| anyhow!("{}: {violation}", name(queue)))?;
+        let found = ledger.judge(content).map_err(|violation| anyhow!("{}: {violation}", name(queue)))?;
         if emptied {
             content.iter().for_each(|&sequence| ledger.ack(sequence));
         }
@@ -232,21 +205,12 @@ impl Route {
         for &queue in self.queues {
             sequence = self.ledgers[queue].borrow_mut().publish();
         }
-        let routing_key = if self.exchange.is_empty() {
-            name(self.queues[0])
-        } else {
-            String::new()
-        };
+        let routing_key = if self.exchange.is_empty() { name(self.queues[0]) } else { String::new() };
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
         let body = body(sequence);
-        let publish = self.channel.basic_publish(
-            self.exchange.into(),
-            routing_key.into(),
-            options,
-            &body,
-            properties,
-        );
+        let publish =
+            self.channel.basic_publish(self.exchange.into(), routing_key.into(), options, &body, properties);
         self.counts.published.set(self.counts.published.get() + 1);
         Ok((sequence, publish.await?))
     }
@@ -271,25 +235,16 @@ async fn consume(connection: &Connection, queue: usize, ledgers: &Ledgers) -> an
     let channel = connection.create_channel().await?;
     channel.basic_qos(100, BasicQosOptions::default()).await?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = channel
-        .basic_consume(name(queue).into(), "".into(), options, arguments)
-        .await?;
+    let mut consumer = channel.basic_consume(name(queue).into(), "".into(), options, arguments).await?;
     let mut unacked = Vec::with_capacity(ACK_EVERY);
     let mut next = 0;
     while let Some(Ok(delivery)) = consumer.next().await {
         let sequence = sequence(&delivery.data)?;
-        ensure!(
-            sequence >= next,
-            "{}: message {sequence} came after {}",
-            name(queue),
-            next - 1
-        );
+        ensure!(sequence >= next, "{}: message {sequence} came after {}", name(queue), next - 1);
         next = sequence + 1;
         unacked.push(sequence);
         if unacked.len() == ACK_EVERY {
-            unacked
-                .drain(..)
-                .for_each(|sequence| ledgers[queue].borrow_mut().ack(sequence));
+            unacked.drain(..).for_each(|sequence| ledgers[queue].borrow_mut().ack(sequence));
             if delivery.ack(BasicAckOptions { multiple: true }).await.is_err() {
                 break;
             }
@@ -300,26 +255,15 @@ async fn consume(connection: &Connection, queue: usize, ledgers: &Ledgers) -> an
 
 /// Everything that a queue has, in order, unacknowledged; and the last delivery, by which it can be acknowledged.
 async fn take_all(channel: &Channel, queue: usize) -> anyhow::Result<(Vec<u64>, Option<Delivery>)> {
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..Default::default()
-    };
-    let declared = channel
-        .queue_declare(name(queue).into(), passive, FieldTable::default())
-        .await?;
+    let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+    let declared = channel.queue_declare(name(queue).into(), passive, FieldTable::default()).await?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = channel
-        .basic_consume(name(queue).into(), "".into(), options, arguments)
-        .await?;
+    let mut consumer = channel.basic_consume(name(queue).into(), "".into(), options, arguments).await?;
     let (mut content, mut last) = (Vec::new(), None);
     while content.len() < declared.message_count() as usize {
         let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await;
         let delivery = delivery.with_context(|| {
-            format!(
-                "the queue has {} messages and delivers {}",
-                declared.message_count(),
-                content.len()
-            )
+            format!("the queue has {} messages and delivers {}", declared.message_count(), content.len())
         })?;
         let delivery = delivery.context("the consumer was cancelled")??;
         content.push(sequence(&delivery.data)?);
@@ -329,10 +273,7 @@ async fn take_all(channel: &Channel, queue: usize) -> anyhow::Result<(Vec<u64>, 
 }
 
 fn durable() -> QueueDeclareOptions {
-    QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    }
+    QueueDeclareOptions { durable: true, ..Default::default() }
 }
 
 fn name(queue: usize) -> String {
@@ -343,10 +284,7 @@ fn name(queue: usize) -> String {
 fn body(sequence: u64) -> Vec<u8> {
     let mut body = sequence.to_le_bytes().to_vec();
     let [filling, ..] = sequence.to_le_bytes();
-    body.resize(
-        body.len() + usize::try_from(sequence * 37 % 3000).unwrap_or_default(),
-        filling,
-    );
+    body.resize(body.len() + usize::try_from(sequence * 37 % 3000).unwrap_or_default(), filling);
     body
 }
 

@@ -83,15 +83,9 @@ impl Ledger {
     /// From then on what was not there is gone, and what was there has to stay until it is acknowledged.
     pub(super) fn judge(&mut self, content: &[u64]) -> Result<Found, Violation> {
         if let Some(pair) = content.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(Violation::Disordered {
-                after: pair[0],
-                found: pair[1],
-            });
+            return Err(Violation::Disordered { after: pair[0], found: pair[1] });
         }
-        let mut found = Found {
-            messages: content.len() as u64,
-            ..Found::default()
-        };
+        let mut found = Found { messages: content.len() as u64, ..Found::default() };
         let mut expected = 0;
         for &sequence in content {
             self.miss(expected..sequence)?;
@@ -122,9 +116,7 @@ impl Ledger {
     }
 
     fn state(&mut self, sequence: u64) -> Option<&mut State> {
-        usize::try_from(sequence)
-            .ok()
-            .and_then(|index| self.messages.get_mut(index))
+        usize::try_from(sequence).ok().and_then(|index| self.messages.get_mut(index))
     }
 }
 
@@ -152,19 +144,9 @@ mod tests {
 
     #[test]
     fn what_was_confirmed_has_to_be_there_and_what_was_published_may_be() {
-        let found = Found {
-            messages: 2,
-            ..Found::default()
-        };
+        let found = Found { messages: 2, ..Found::default() };
         check(&[1, 2], Ok(found));
-        check(
-            &[1, 2, 4],
-            Ok(Found {
-                messages: 3,
-                unconfirmed: 1,
-                ..found
-            }),
-        );
+        check(&[1, 2, 4], Ok(Found { messages: 3, unconfirmed: 1, ..found }));
         check(&[1], Err(Violation::Lost(2)));
         check(&[2], Err(Violation::Lost(1)));
         check(&[], Err(Violation::Lost(1)));
@@ -178,11 +160,7 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_may_come_back_once() {
-        let found = Found {
-            messages: 3,
-            acked_again: 1,
-            unconfirmed: 0,
-        };
+        let found = Found { messages: 3, acked_again: 1, unconfirmed: 0 };
         check(&[0, 1, 2], Ok(found));
     }
 

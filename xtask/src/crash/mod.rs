@@ -43,21 +43,11 @@ pub(crate) struct Crash {
 impl Crash {
     /// A short run on the build that the tests use.
     pub(crate) fn smoke() -> Self {
-        Self {
-            rounds: 3,
-            shards: 2,
-            seed: None,
-            debug: true,
-            binary: None,
-        }
+        Self { rounds: 3, shards: 2, seed: None, debug: true, binary: None }
     }
 
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let profile = if self.debug {
-            Profile::Dev
-        } else {
-            Profile::Release
-        };
+        let profile = if self.debug { Profile::Dev } else { Profile::Release };
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
             None => workspace.build("broker-net", "ringmq", profile)?,
@@ -74,22 +64,12 @@ impl Crash {
             amqp: free_address()?,
             flags: vec!["--shards".to_owned(), self.shards.to_string()],
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let rounds = self.rounds_from(seed, &broker);
-        runtime
-            .block_on(tokio::task::LocalSet::new().run_until(rounds))
-            .inspect_err(|_| {
-                println!(
-                    "crash: FAILED with --seed {seed}; the data is kept in {}",
-                    directory.path().display()
-                );
-            })?;
-        println!(
-            "crash: nothing confirmed was lost in {} rounds, and order was kept",
-            self.rounds
-        );
+        runtime.block_on(tokio::task::LocalSet::new().run_until(rounds)).inspect_err(|_| {
+            println!("crash: FAILED with --seed {seed}; the data is kept in {}", directory.path().display());
+        })?;
+        println!("crash: nothing confirmed was lost in {} rounds, and order was kept", self.rounds);
         directory.close().context("cannot remove the data directory")
     }
 
@@ -111,10 +91,7 @@ impl Crash {
             }
             let recovery;
             (process, recovery) = broker.start()?;
-            let found = client
-                .judge(round)
-                .await
-                .with_context(|| format!("round {round}"))?;
+            let found = client.judge(round).await.with_context(|| format!("round {round}"))?;
             println!(
                 "round {round:3}: {} published, {} confirmed, {} in the queues, {} acks repeated; \
                  accepts connections after {} ms",

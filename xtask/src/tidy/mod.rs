@@ -27,11 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     if !findings.is_empty() {
         bail!("tidy: {} findings", findings.len());
     }
-    println!(
-        "tidy: {} files are in order, median {} code lines",
-        sources.len(),
-        source::median_lines(&sources)
-    );
+    println!("tidy: {} files are in order, median {} code lines", sources.len(), source::median_lines(&sources));
     Ok(())
 }
 
@@ -50,7 +46,5 @@ fn documents(workspace: &Workspace) -> Vec<String> {
         fs::read_to_string(workspace.root().join(path)).is_ok_and(|content| content.contains(text))
     };
     let missing = wanted.into_iter().filter(|(path, text)| !contains(path, text));
-    missing
-        .map(|(path, text)| format!("{path}: is missing, or does not contain `{text}`"))
-        .collect()
+    missing.map(|(path, text)| format!("{path}: is missing, or does not contain `{text}`")).collect()
 }

@@ -22,11 +22,7 @@ const GLOMMIO_PLACES: &[&str] = &[
 ];
 
 /// Directories of pure machines: bytes, events and the time come in as arguments.
-const PURE: &[&str] = &[
-    "broker-core/src/model/",
-    "broker-core/src/shard/",
-    "broker-net/src/amqp/",
-];
+const PURE: &[&str] = &["broker-core/src/model/", "broker-core/src/shard/", "broker-net/src/amqp/"];
 
 /// The drivers in those directories, which do the I/O.
 const DRIVERS: &[&str] = &["broker-core/src/shard/driver", "broker-net/src/amqp/driver"];
@@ -71,10 +67,7 @@ impl Source {
     pub(super) fn read_all(workspace: &Workspace) -> anyhow::Result<Vec<Self>> {
         let read = |path: &Path| {
             let text = fs::read_to_string(workspace.root().join(path))?;
-            Ok(Self {
-                path: path.to_string_lossy().replace('\\', "/"),
-                text,
-            })
+            Ok(Self { path: path.to_string_lossy().replace('\\', "/"), text })
         };
         workspace.files("rs")?.iter().map(|path| read(path)).collect()
     }
@@ -83,14 +76,9 @@ impl Source {
     pub(super) fn check(&self) -> Vec<String> {
         let mut findings = Vec::new();
         let lines = self.code_lines();
-        if lines > MAX_CODE_LINES
-            && !self.is_test_file()
-            && !LONG_FILES.iter().any(|(path, _)| *path == self.path)
+        if lines > MAX_CODE_LINES && !self.is_test_file() && !LONG_FILES.iter().any(|(path, _)| *path == self.path)
         {
-            findings.push(format!(
-                "{}: {lines} code lines, {MAX_CODE_LINES} are the limit",
-                self.path
-            ));
+            findings.push(format!("{}: {lines} code lines, {MAX_CODE_LINES} are the limit", self.path));
         }
         if !self.is_within(GLOMMIO_PLACES) {
             findings.extend(self.find_in_code(GLOMMIO, GLOMMIO_REASON));
@@ -133,18 +121,12 @@ impl Source {
     }
 
     fn find_in_code(&self, word: &str, reason: &str) -> Vec<String> {
-        self.find(
-            self.lines().map(|line| if is_code(line) { line } else { "" }),
-            word,
-            reason,
-        )
+        self.find(self.lines().map(|line| if is_code(line) { line } else { "" }), word, reason)
     }
 
     fn find<'a>(&self, lines: impl Iterator<Item = &'a str>, word: &str, reason: &str) -> Vec<String> {
         let found = lines.enumerate().filter(|(_, line)| line.contains(word));
-        found
-            .map(|(index, _)| format!("{}:{}: `{word}`: {reason}", self.path, index + 1))
-            .collect()
+        found.map(|(index, _)| format!("{}:{}: `{word}`: {reason}", self.path, index + 1)).collect()
     }
 }
 
@@ -155,15 +137,10 @@ fn is_code(line: &str) -> bool {
 
 /// Exceptions of [`LONG_FILES`] that no file needs.
 pub(super) fn stale_exceptions(sources: &[Source]) -> Vec<String> {
-    let needed = |path: &str| {
-        sources
-            .iter()
-            .any(|source| source.path == path && source.code_lines() > MAX_CODE_LINES)
-    };
+    let needed =
+        |path: &str| sources.iter().any(|source| source.path == path && source.code_lines() > MAX_CODE_LINES);
     let stale = LONG_FILES.iter().filter(|(path, _)| !needed(path));
-    stale
-        .map(|(path, _)| format!("{path}: needs no exception for its length any more"))
-        .collect()
+    stale.map(|(path, _)| format!("{path}: needs no exception for its length any more")).collect()
 }
 
 /// The median of the code lines per file.
@@ -178,10 +155,7 @@ mod tests {
     use super::*;
 
     fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Source { path: path.to_owned(), text: text.to_owned() }
     }
 
     #[track_caller]
@@ -194,10 +168,7 @@ mod tests {
         let text =
             "//! Doc.\n\nuse a;\nfn f() {\n    // why\n    g();\n}\n\n#[cfg(test)]\nmod tests {\n    x\n}\n";
         assert_eq!(source("a.rs", text).code_lines(), 4);
-        assert_eq!(
-            source("a.rs", "use a;\n#[cfg(test)]\nmod tests;\nuse b;\n").code_lines(),
-            4
-        );
+        assert_eq!(source("a.rs", "use a;\n#[cfg(test)]\nmod tests;\nuse b;\n").code_lines(), 4);
     }
 
     #[test]
@@ -224,11 +195,7 @@ mod tests {
         check("broker-core/src/model/q.rs", text, &[expect]);
         check("broker-core/src/shard/driver.rs", text, &[]);
         check("broker-core/src/model/q/tests.rs", text, &[]);
-        check(
-            "broker-core/src/model/q.rs",
-            &format!("#[cfg(test)]\nmod tests {{\n{text}}}\n"),
-            &[],
-        );
+        check("broker-core/src/model/q.rs", &format!("#[cfg(test)]\nmod tests {{\n{text}}}\n"), &[]);
         check("broker-net/src/server.rs", text, &[]);
     }
 
@@ -238,11 +205,7 @@ mod tests {
             let text = format!("#[cfg(test)]\nmod tests {{\n{word}\n}}\n");
             check("a.rs", &text, &[&format!("a.rs:3: `{word}`: {reason}")]);
         }
-        check(
-            "a.rs",
-            &format!("{SLEEP}(d)\n"),
-            &[&format!("a.rs:1: `{SLEEP}`: a sleep orders nothing")],
-        );
+        check("a.rs", &format!("{SLEEP}(d)\n"), &[&format!("a.rs:1: `{SLEEP}`: a sleep orders nothing")]);
         check("xtask/src/broker.rs", &format!("{SLEEP}(d)\n"), &[]);
     }
 }

@@ -14,9 +14,7 @@ pub(crate) struct DirectIndex {
 
 impl DirectIndex {
     pub(crate) fn shared_key(&self, routing_key: &str) -> Option<Arc<str>> {
-        self.by_key
-            .get_key_value(routing_key)
-            .map(|(key, _)| Arc::clone(key))
+        self.by_key.get_key_value(routing_key).map(|(key, _)| Arc::clone(key))
     }
 
     pub(crate) fn insert(&mut self, id: BindingId, routing_key: &Arc<str>) -> u32 {

@@ -52,11 +52,7 @@ impl HeadersIndex {
 impl Criteria {
     /// Arguments that [`check_binding`] refuses are read as `all`.
     fn new(arguments: &FieldTable) -> Self {
-        let (any, with_x) = arguments
-            .inner()
-            .get(X_MATCH)
-            .and_then(parse_x_match)
-            .unwrap_or((false, false));
+        let (any, with_x) = arguments.inner().get(X_MATCH).and_then(parse_x_match).unwrap_or((false, false));
         let criteria = arguments
             .inner()
             .iter()
@@ -72,11 +68,7 @@ impl Criteria {
             let header = headers.inner().get(&**name);
             header.is_some_and(|value| wanted.as_ref().is_none_or(|wanted| same_value(wanted, value)))
         });
-        if self.any {
-            met.any(|met| met)
-        } else {
-            met.all(|met| met)
-        }
+        if self.any { met.any(|met| met) } else { met.all(|met| met) }
     }
 }
 
@@ -105,10 +97,7 @@ pub(crate) fn check_binding(arguments: &FieldTable) -> Result<(), ChannelError> 
             format!("Invalid x-match field value {term}; expected all, any, all-with-x, or any-with-x")
         }
         _ => {
-            format!(
-                "Invalid x-match field type {} (value {term}); expected longstr",
-                type_name(value)
-            )
+            format!("Invalid x-match field type {} (value {term}); expected longstr", type_name(value))
         }
     }))
 }
@@ -146,10 +135,7 @@ mod tests {
         let two = ("b", string("two"));
         let criteria = [one.clone(), two.clone()];
         assert!(matches(&criteria, &criteria));
-        assert!(matches(
-            &criteria,
-            &[one.clone(), two.clone(), ("c", AMQPValue::Void)]
-        ));
+        assert!(matches(&criteria, &[one.clone(), two.clone(), ("c", AMQPValue::Void)]));
         assert!(!matches(&criteria, std::slice::from_ref(&one)));
         assert!(!matches(&criteria, &[]));
         assert!(!matches(&criteria, &[one.clone(), ("b", string("other"))]));
@@ -160,15 +146,8 @@ mod tests {
 
     #[test]
     fn any_wants_one_criterion() {
-        let any = [
-            ("a", AMQPValue::LongInt(1)),
-            ("b", string("two")),
-            ("x-match", string("any")),
-        ];
-        assert!(matches(
-            &any,
-            &[("b", string("two")), ("a", AMQPValue::LongInt(7))]
-        ));
+        let any = [("a", AMQPValue::LongInt(1)), ("b", string("two")), ("x-match", string("any"))];
+        assert!(matches(&any, &[("b", string("two")), ("a", AMQPValue::LongInt(7))]));
         assert!(!matches(&any, &[("a", AMQPValue::LongInt(7))]));
         assert!(!matches(&any, &[]));
     }
@@ -187,15 +166,9 @@ mod tests {
     fn x_criteria_count_only_in_the_with_x_forms() {
         let x = ("x-kind", string("blue"));
         assert!(matches(&[("x-match", string("all")), x.clone()], &[]));
-        assert!(!matches(
-            &[("x-match", string("any")), x.clone()],
-            std::slice::from_ref(&x)
-        ));
+        assert!(!matches(&[("x-match", string("any")), x.clone()], std::slice::from_ref(&x)));
         assert!(!matches(&[("x-match", string("all-with-x")), x.clone()], &[]));
-        assert!(matches(
-            &[("x-match", string("all-with-x")), x.clone()],
-            std::slice::from_ref(&x)
-        ));
+        assert!(matches(&[("x-match", string("all-with-x")), x.clone()], std::slice::from_ref(&x)));
         assert!(matches(&[("x-match", string("any-with-x")), x.clone()], &[x]));
     }
 
@@ -211,33 +184,20 @@ mod tests {
     fn values_equal_only_values_of_their_kind() {
         let with = |value: AMQPValue| [("a", value)];
         assert!(!matches(&with(AMQPValue::LongInt(1)), &with(string("1"))));
-        assert!(!matches(
-            &with(AMQPValue::LongInt(1)),
-            &with(AMQPValue::Double(1.0))
-        ));
-        assert!(!matches(
-            &with(AMQPValue::LongInt(1)),
-            &with(AMQPValue::Boolean(true))
-        ));
-        assert!(matches(
-            &with(AMQPValue::LongInt(1)),
-            &with(AMQPValue::LongLongInt(1))
-        ));
+        assert!(!matches(&with(AMQPValue::LongInt(1)), &with(AMQPValue::Double(1.0))));
+        assert!(!matches(&with(AMQPValue::LongInt(1)), &with(AMQPValue::Boolean(true))));
+        assert!(matches(&with(AMQPValue::LongInt(1)), &with(AMQPValue::LongLongInt(1))));
     }
 
     #[test]
     fn other_x_match_is_406() {
         assert_eq!(
-            check_binding(&table(&[("x-match", string("some"))]))
-                .unwrap_err()
-                .to_string(),
+            check_binding(&table(&[("x-match", string("some"))])).unwrap_err().to_string(),
             "PRECONDITION_FAILED - Invalid x-match field value <<\"some\">>; \
              expected all, any, all-with-x, or any-with-x"
         );
         assert_eq!(
-            check_binding(&table(&[("x-match", AMQPValue::LongInt(1))]))
-                .unwrap_err()
-                .to_string(),
+            check_binding(&table(&[("x-match", AMQPValue::LongInt(1))])).unwrap_err().to_string(),
             "PRECONDITION_FAILED - Invalid x-match field type signedint (value 1); expected longstr"
         );
     }

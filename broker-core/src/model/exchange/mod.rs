@@ -136,14 +136,7 @@ impl ExchangeDefinition {
     #[must_use]
     pub fn predeclared(name: &str, kind: ExchangeType) -> Self {
         let arguments = FieldTable::default();
-        Self {
-            name: name.to_owned(),
-            kind,
-            durable: true,
-            auto_delete: false,
-            internal: false,
-            arguments,
-        }
+        Self { name: name.to_owned(), kind, durable: true, auto_delete: false, internal: false, arguments }
     }
 
     /// Checks the arguments of a declare: 406.
@@ -165,12 +158,7 @@ impl ExchangeDefinition {
         check_field(resource, "durable", self.durable, redeclared.durable)?;
         check_field(resource, "auto_delete", self.auto_delete, redeclared.auto_delete)?;
         check_field(resource, "internal", self.internal, redeclared.internal)?;
-        check_arguments(
-            resource,
-            &[ALTERNATE_EXCHANGE],
-            &self.arguments,
-            &redeclared.arguments,
-        )
+        check_arguments(resource, &[ALTERNATE_EXCHANGE], &self.arguments, &redeclared.arguments)
     }
 
     /// Name of the exchange that gets what this one routes nowhere.
@@ -305,28 +293,18 @@ mod tests {
 
     #[test]
     fn types_have_the_names_of_the_spec() {
-        for kind in [
-            ExchangeType::Direct,
-            ExchangeType::Fanout,
-            ExchangeType::Topic,
-            ExchangeType::Headers,
-        ] {
+        for kind in [ExchangeType::Direct, ExchangeType::Fanout, ExchangeType::Topic, ExchangeType::Headers] {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
         let error = "x-nothing".parse::<ExchangeType>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "PRECONDITION_FAILED - unknown exchange type 'x-nothing'"
-        );
+        assert_eq!(error.to_string(), "PRECONDITION_FAILED - unknown exchange type 'x-nothing'");
     }
 
     #[test]
     fn reserved_names_are_refused() {
         assert_eq!(check_declared_name(ResourceKind::Queue, "amqp"), Ok(()));
         assert_eq!(
-            check_declared_name(ResourceKind::Queue, "amq.q")
-                .unwrap_err()
-                .to_string(),
+            check_declared_name(ResourceKind::Queue, "amq.q").unwrap_err().to_string(),
             "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'"
         );
         assert_eq!(
@@ -334,9 +312,7 @@ mod tests {
             "ACCESS_REFUSED - operation not permitted on the default exchange"
         );
         assert_eq!(
-            check_deletable(Resource::exchange("/", "amq.topic"))
-                .unwrap_err()
-                .to_string(),
+            check_deletable(Resource::exchange("/", "amq.topic")).unwrap_err().to_string(),
             "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"
         );
         assert!(check_deletable(Resource::exchange("/", "")).is_err());
@@ -347,18 +323,11 @@ mod tests {
     fn definition_survives_json_and_names_its_alternate() {
         let mut definition = ExchangeDefinition::predeclared("x", ExchangeType::Topic);
         assert_eq!(definition.alternate_exchange(), None);
-        definition
-            .arguments
-            .insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
+        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
         assert_eq!(definition.alternate_exchange(), Some("ae"));
         let json = serde_json::to_string(&definition).unwrap();
-        assert_eq!(
-            serde_json::from_str::<ExchangeDefinition>(&json).unwrap(),
-            definition
-        );
-        definition
-            .arguments
-            .insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(1));
+        assert_eq!(serde_json::from_str::<ExchangeDefinition>(&json).unwrap(), definition);
+        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(1));
         assert_eq!(definition.alternate_exchange(), None);
         assert_eq!(
             definition.check_arguments("/").unwrap_err().to_string(),
@@ -373,9 +342,7 @@ mod tests {
         let mut other = definition.clone();
         other.arguments.insert("x-unknown".into(), AMQPValue::Void);
         assert_eq!(definition.check_equivalent(&other, "/"), Ok(()));
-        other
-            .arguments
-            .insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
+        other.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
         assert_eq!(
             definition.check_equivalent(&other, "/").unwrap_err().explanation,
             "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': \

@@ -50,11 +50,7 @@ impl NodeId {
 impl Default for TopicIndex {
     fn default() -> Self {
         let mut nodes = Slab::new();
-        assert_eq!(
-            nodes.insert(Node::default()),
-            ROOT,
-            "a new slab starts with its first slot"
-        );
+        assert_eq!(nodes.insert(Node::default()), ROOT, "a new slab starts with its first slot");
         Self { nodes }
     }
 }
@@ -120,10 +116,7 @@ impl TopicIndex {
             node = match self.nodes[node].child(word) {
                 Some(child) => child.index(),
                 None => {
-                    let child = self.nodes.insert(Node {
-                        is_hash: word == "#",
-                        ..Node::default()
-                    });
+                    let child = self.nodes.insert(Node { is_hash: word == "#", ..Node::default() });
                     self.nodes[node].set_child(word, NodeId::new(child));
                     child
                 }
@@ -153,11 +146,7 @@ impl TopicIndex {
 
     /// Calls `found` with the bindings of each pattern that matches the key, each pattern once.
     pub(crate) fn find(&self, key: &str, scratch: &mut TopicScratch, mut found: impl FnMut(&[BindingId])) {
-        let TopicScratch {
-            reached,
-            next,
-            hashes,
-        } = scratch;
+        let TopicScratch { reached, next, hashes } = scratch;
         next.clear();
         hashes.clear();
         self.reach(ROOT, next, hashes);
@@ -287,10 +276,7 @@ mod tests {
     fn removed_patterns_leave_no_nodes() {
         let mut index = TopicIndex::default();
         let patterns = ["a.b.c", "a.b", "a.*.#", "#", "", "a.b"];
-        let places: Vec<u32> = patterns
-            .iter()
-            .map(|pattern| index.insert(binding_id(0), pattern))
-            .collect();
+        let places: Vec<u32> = patterns.iter().map(|pattern| index.insert(binding_id(0), pattern)).collect();
         for (pattern, place) in patterns.iter().zip(places).rev() {
             index.remove(pattern, place);
         }

@@ -186,9 +186,7 @@ enum StreamHead {
 impl Stream {
     fn head(&self) -> Option<(Seq, StreamHead)> {
         self.pieces.iter().find_map(|piece| match piece {
-            Piece::Loaded(entries) => entries
-                .front()
-                .map(|entry| (entry.seq, StreamHead::Entry(*entry))),
+            Piece::Loaded(entries) => entries.front().map(|entry| (entry.seq, StreamHead::Entry(*entry))),
             Piece::Run(run) => Some((run.first, StreamHead::Run(*run))),
         })
     }
@@ -251,9 +249,7 @@ impl Stream {
                 rebuilt.push_back(piece);
                 continue;
             };
-            let keep = skip
-                .max(entries.partition_point(|entry| entry.seq <= delivered))
-                .min(entries.len());
+            let keep = skip.max(entries.partition_point(|entry| entry.seq <= delivered)).min(entries.len());
             skip -= skip.min(entries.len());
             split_into_runs(entries, keep, segment, &mut rebuilt);
         }
@@ -266,10 +262,7 @@ impl Stream {
         for piece in &mut self.pieces {
             match piece {
                 Piece::Loaded(entries) => {
-                    for entry in entries
-                        .iter_mut()
-                        .filter(|entry| entry.position.segment == segment)
-                    {
+                    for entry in entries.iter_mut().filter(|entry| entry.position.segment == segment) {
                         if let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq) {
                             entry.position = moved[at].position;
                         }
@@ -290,8 +283,7 @@ impl Stream {
                 Piece::Run(_) => {}
             }
         }
-        self.pieces
-            .retain(|piece| !matches!(piece, Piece::Loaded(entries) if entries.is_empty()));
+        self.pieces.retain(|piece| !matches!(piece, Piece::Loaded(entries) if entries.is_empty()));
         missing
     }
 }
@@ -301,13 +293,8 @@ impl Stream {
 fn split_into_runs(entries: VecDeque<Entry>, keep: usize, segment: SegmentId, out: &mut VecDeque<Piece>) {
     let mut rest = entries;
     let mut start = keep;
-    loop {
-        let Some(first) = (start..rest.len()).find(|&i| rest[i].position.segment == segment) else {
-            break;
-        };
-        let end = (first..rest.len())
-            .find(|&i| rest[i].position.segment != segment)
-            .unwrap_or(rest.len());
+    while let Some(first) = (start..rest.len()).find(|&i| rest[i].position.segment == segment) {
+        let end = (first..rest.len()).find(|&i| rest[i].position.segment != segment).unwrap_or(rest.len());
         if end - first < MIN_RUN_ENTRIES {
             start = end;
             continue;

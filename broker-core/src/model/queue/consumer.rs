@@ -184,10 +184,7 @@ impl Consumers {
 
     fn find(&self, address: ChannelAddress, id: ConsumerId) -> Option<ConsumerSlot> {
         let found = |slot: &Slot| slot.consumer.id == id && slot.consumer.address == address;
-        self.slots
-            .iter()
-            .find(|(_, slot)| found(slot))
-            .map(|(key, _)| slot_of(key))
+        self.slots.iter().find(|(_, slot)| found(slot)).map(|(key, _)| slot_of(key))
     }
 }
 
@@ -205,10 +202,7 @@ mod tests {
 
     fn consumer(id: u32, prefetch_count: u16) -> Consumer {
         Consumer {
-            address: ChannelAddress {
-                shard: ShardId(0),
-                channel: ChannelKey { slot: 0, epoch: 0 },
-            },
+            address: ChannelAddress { shard: ShardId(0), channel: ChannelKey { slot: 0, epoch: 0 } },
             id: ConsumerId(id),
             consumer_tag: "t".into(),
             no_ack: false,
@@ -227,10 +221,7 @@ mod tests {
     fn consumers_take_turns() {
         let mut consumers = Consumers::default();
         (1..=3).for_each(|id| consumers.add(consumer(id, 0)));
-        let order: Vec<u32> = (0..6)
-            .filter_map(|_| turn(&mut consumers))
-            .map(|(_, id)| id)
-            .collect();
+        let order: Vec<u32> = (0..6).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
         assert_eq!(order, [1, 2, 3, 1, 2, 3]);
     }
 
@@ -239,10 +230,7 @@ mod tests {
         let mut consumers = Consumers::default();
         consumers.add(consumer(1, 1));
         consumers.add(consumer(2, 2));
-        let order: Vec<u32> = (0..5)
-            .filter_map(|_| turn(&mut consumers))
-            .map(|(_, id)| id)
-            .collect();
+        let order: Vec<u32> = (0..5).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
         assert_eq!(order, [1, 2, 2]);
         assert!(!consumers.any_active());
         let address = consumer(1, 1).address;

@@ -133,13 +133,8 @@ impl Queue {
     /// A queue as it was recovered from the durable log.
     #[must_use]
     pub fn recovered(at: QueueRef, next_seq: Seq, delivered: Seq, runs: Vec<Run>) -> Self {
-        let mut queue = Self {
-            next_seq: next_seq.0,
-            delivered,
-            ..Self::new(at)
-        };
-        runs.into_iter()
-            .for_each(|run| queue.ready.push_run(LogKind::Durable, run));
+        let mut queue = Self { next_seq: next_seq.0, delivered, ..Self::new(at) };
+        runs.into_iter().for_each(|run| queue.ready.push_run(LogKind::Durable, run));
         queue
     }
 
@@ -186,10 +181,7 @@ impl Queue {
         }
         match self.consumers.next() {
             Some((_, consumer)) if consumer.no_ack => {
-                out.deliver(
-                    consumer.address.shard,
-                    delivery_to(consumer, self.at, None, false, message),
-                );
+                out.deliver(consumer.address.shard, delivery_to(consumer, self.at, None, false, message));
                 self.consumers.took(message.window_bytes());
                 true
             }
@@ -212,12 +204,7 @@ impl Queue {
         (seq, log, position): (Seq, LogKind, Position),
         message: Message<'_>,
     ) {
-        let entry = Entry {
-            seq,
-            position,
-            log,
-            redelivered: false,
-        };
+        let entry = Entry { seq, position, log, redelivered: false };
         if self.ready.is_empty() && self.consumers.any_active() {
             let settled = self.give(out, entry, message);
             self.after_delivery(logs, entry, settled);
@@ -285,17 +272,9 @@ impl Queue {
                 }
             };
             self.ready.pop(entry);
-            let holder = Holder {
-                address,
-                consumer: None,
-            };
+            let holder = Holder { address, consumer: None };
             let token = (!no_ack).then(|| self.unacked.insert(Held { entry, holder }));
-            reply(Got {
-                token,
-                redelivered: entry.redelivered,
-                message_count: self.ready.len(),
-                message,
-            });
+            reply(Got { token, redelivered: entry.redelivered, message_count: self.ready.len(), message });
             self.after_delivery(logs, entry, no_ack);
             return Get::Done;
         }
@@ -318,8 +297,7 @@ impl Queue {
             }
             match settlement {
                 Settlement::Ack | Settlement::Reject => {
-                    logs.of(held.entry.log)
-                        .ack(self.at.queue, held.entry.seq, held.entry.position);
+                    logs.of(held.entry.log).ack(self.at.queue, held.entry.seq, held.entry.position);
                 }
                 Settlement::Requeue => self.requeue(held.entry),
             }
@@ -361,8 +339,7 @@ impl Queue {
         let queue = self.at.queue;
         let mut entries = Vec::new();
         let mut runs = Vec::new();
-        self.ready
-            .take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
+        self.ready.take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
         for entry in entries {
             logs.of(entry.log).ack(queue, entry.seq, entry.position);
         }
@@ -390,10 +367,11 @@ impl Queue {
     pub fn relocate(&mut self, log: LogKind, segment: SegmentId, moved: &[broker_store::Entry]) {
         self.ready.relocate(log, segment, moved);
         for entry in self.unacked.entries_mut() {
-            if entry.log == log && entry.position.segment == segment {
-                if let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq) {
-                    entry.position = moved[at].position;
-                }
+            if entry.log == log
+                && entry.position.segment == segment
+                && let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq)
+            {
+                entry.position = moved[at].position;
             }
         }
     }
@@ -406,10 +384,7 @@ impl Queue {
                 Head::Entry(entry) => return Ok(Some(entry)),
                 Head::Run(kind, run) => {
                     let mut found = Vec::new();
-                    match logs
-                        .of(kind)
-                        .load(self.at.queue, &run, run.first, LOAD_ENTRIES, &mut found)
-                    {
+                    match logs.of(kind).load(self.at.queue, &run, run.first, LOAD_ENTRIES, &mut found) {
                         Load::NeedsPageIn => return Err(kind),
                         Load::Loaded => self.take_loaded(kind, &run, &found),
                     }
@@ -445,16 +420,10 @@ impl Queue {
         let (slot, consumer) = self.consumers.next().expect("the caller saw an active consumer");
         let no_ack = consumer.no_ack;
         let token = (!no_ack).then(|| {
-            let holder = Holder {
-                address: consumer.address,
-                consumer: Some((slot, consumer.id)),
-            };
+            let holder = Holder { address: consumer.address, consumer: Some((slot, consumer.id)) };
             self.unacked.insert(Held { entry, holder })
         });
-        out.deliver(
-            consumer.address.shard,
-            delivery_to(consumer, self.at, token, entry.redelivered, message),
-        );
+        out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered, message));
         self.consumers.took(message.window_bytes());
         no_ack
     }
@@ -472,10 +441,7 @@ impl Queue {
     }
 
     fn requeue(&mut self, entry: Entry) {
-        self.ready.insert(Entry {
-            redelivered: true,
-            ..entry
-        });
+        self.ready.insert(Entry { redelivered: true, ..entry });
     }
 }
 
@@ -486,14 +452,7 @@ fn delivery_to<'a>(
     redelivered: bool,
     message: Message<'a>,
 ) -> Delivery<'a> {
-    Delivery {
-        channel: consumer.address.channel,
-        consumer: consumer.id,
-        queue,
-        token,
-        redelivered,
-        message,
-    }
+    Delivery { channel: consumer.address.channel, consumer: consumer.id, queue, token, redelivered, message }
 }
 
 #[cfg(test)]

@@ -12,10 +12,7 @@ use crate::ids::ChannelKey;
 const HERE: ShardId = ShardId(0);
 
 fn channel(slot: u32) -> ChannelAddress {
-    ChannelAddress {
-        shard: HERE,
-        channel: ChannelKey { slot, epoch: 0 },
-    }
+    ChannelAddress { shard: HERE, channel: ChannelKey { slot, epoch: 0 } }
 }
 
 /// Deliveries as they came: consumer, body, redelivered, token.
@@ -25,8 +22,7 @@ struct Delivered(Vec<(u32, String, bool, Option<DeliveryToken>)>);
 impl Outlet for Delivered {
     fn deliver(&mut self, _: ShardId, delivery: Delivery<'_>) {
         let body = String::from_utf8_lossy(delivery.message.body).into_owned();
-        self.0
-            .push((delivery.consumer.0, body, delivery.redelivered, delivery.token));
+        self.0.push((delivery.consumer.0, body, delivery.redelivered, delivery.token));
     }
 }
 
@@ -46,52 +42,25 @@ impl Bench {
     fn new() -> Self {
         let fs = SimFs::new(1);
         let log = |kind| {
-            let options = LogOptions {
-                window_bytes: 1 << 20,
-                ..LogOptions::new(kind)
-            };
+            let options = LogOptions { window_bytes: 1 << 20, ..LogOptions::new(kind) };
             let opened = block_on(recover(&fs, Path::new(&format!("/{kind:?}")), options, |_| true));
             opened.expect("an empty disk has nothing to trip over").0
         };
-        let logs = Logs {
-            durable: log(LogKind::Durable),
-            volatile: log(LogKind::Volatile),
-        };
-        let queue = Queue::new(QueueRef {
-            queue: broker_store::QueueId(1),
-            shard: HERE,
-        });
-        Self {
-            queue,
-            logs,
-            out: Delivered::default(),
-        }
+        let logs = Logs { durable: log(LogKind::Durable), volatile: log(LogKind::Volatile) };
+        let queue = Queue::new(QueueRef { queue: broker_store::QueueId(1), shard: HERE });
+        Self { queue, logs, out: Delivered::default() }
     }
 
     fn publish(&mut self, body: &str) {
-        let message = Message {
-            exchange: "",
-            routing_key: "q",
-            properties: &[0, 0],
-            body: body.as_bytes(),
-        };
+        let message = Message { exchange: "", routing_key: "q", properties: &[0, 0], body: body.as_bytes() };
         if self.queue.pass_through(&mut self.out, message) {
             return;
         }
         let seq = self.queue.take_seq();
         let targets = [(self.queue.at.queue, seq)];
         let lengths = message.lengths();
-        let record = self
-            .logs
-            .volatile
-            .append(&targets, &message.parts(&lengths))
-            .unwrap();
-        self.queue.push(
-            &mut self.out,
-            &mut self.logs,
-            (seq, LogKind::Volatile, record.position),
-            message,
-        );
+        let record = self.logs.volatile.append(&targets, &message.parts(&lengths)).unwrap();
+        self.queue.push(&mut self.out, &mut self.logs, (seq, LogKind::Volatile, record.position), message);
     }
 
     fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) {
@@ -111,8 +80,7 @@ impl Bench {
     }
 
     fn settle(&mut self, id: u32, token: DeliveryToken, settlement: Settlement) {
-        self.queue
-            .settle(&mut self.logs, channel(id), &[token], settlement);
+        self.queue.settle(&mut self.logs, channel(id), &[token], settlement);
         self.pump();
     }
 }
@@ -158,12 +126,7 @@ fn a_closed_channel_gives_back_what_it_held() {
     bench.queue.remove_channel(channel(1));
     bench.pump();
     assert_eq!(
-        bench
-            .out
-            .0
-            .iter()
-            .map(|(id, body, again, _)| (*id, body.as_str(), *again))
-            .collect::<Vec<_>>(),
+        bench.out.0.iter().map(|(id, body, again, _)| (*id, body.as_str(), *again)).collect::<Vec<_>>(),
         [(2, "a", true), (2, "b", true)]
     );
     assert!(!bench.queue.is_abandoned());
@@ -192,10 +155,7 @@ fn a_consumer_gets_no_more_than_its_window() {
     (0..20).for_each(|_| bench.publish(&body));
     let given = bench.out.0.len();
     let window = crate::limits::CONSUMER_WINDOW_BYTES as usize;
-    assert_eq!(
-        given,
-        window.div_ceil(100_000 + 2 + crate::limits::DELIVERY_OVERHEAD_BYTES as usize)
-    );
+    assert_eq!(given, window.div_ceil(100_000 + 2 + crate::limits::DELIVERY_OVERHEAD_BYTES as usize));
     assert_eq!(bench.queue.message_count() as usize, 20 - given);
     assert!(bench.queue.return_window(channel(1), ConsumerId(1), 200_000));
     bench.pump();
@@ -217,8 +177,5 @@ fn get_takes_the_oldest_and_counts_what_is_left() {
     assert_eq!((body.as_slice(), left), (b"a".as_slice(), 1));
     bench.settle(1, token.unwrap(), Settlement::Reject);
     assert_eq!(bench.queue.purge(&mut bench.logs), 1);
-    assert_eq!(
-        bench.queue.get(&mut bench.logs, channel(1), true, |_| {}),
-        Get::Empty
-    );
+    assert_eq!(bench.queue.get(&mut bench.logs, channel(1), true, |_| {}), Get::Empty);
 }

@@ -24,10 +24,7 @@ impl Fixture {
         for queue in 0..queues {
             table.add_queue(QueueId(queue), format!("q{queue}").into());
         }
-        Self {
-            table,
-            route: Route::default(),
-        }
+        Self { table, route: Route::default() }
     }
 
     fn declare(&mut self, name: &str, kind: ExchangeType, change: impl FnOnce(&mut ExchangeDefinition)) {
@@ -49,54 +46,34 @@ impl Fixture {
     }
 
     fn bind(&mut self, source: &str, destination: &str, key: &str) -> bool {
-        self.table.bind(
-            self.id(source),
-            self.destination(destination),
-            key,
-            &FieldTable::default(),
-        )
+        self.table.bind(self.id(source), self.destination(destination), key, &FieldTable::default())
     }
 
     fn unbind(&mut self, source: &str, destination: &str, key: &str) -> Option<Removed> {
-        self.table.unbind(
-            self.id(source),
-            self.destination(destination),
-            key,
-            &FieldTable::default(),
-        )
+        self.table.unbind(self.id(source), self.destination(destination), key, &FieldTable::default())
     }
 
     fn route(&mut self, exchange: &str, keys: &[&str]) -> Vec<u64> {
-        self.table
-            .route(self.id(exchange), keys, FieldTable::default, &mut self.route);
+        self.table.route(self.id(exchange), keys, FieldTable::default, &mut self.route);
         self.route.queues().iter().map(|queue| queue.0).collect()
     }
 }
 
 fn alternate(name: &str) -> impl FnOnce(&mut ExchangeDefinition) {
     move |definition| {
-        definition
-            .arguments
-            .insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString(name.into()));
+        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString(name.into()));
     }
 }
 
 fn names(removed: &Removed) -> Vec<&str> {
-    removed
-        .exchanges
-        .iter()
-        .map(|definition| definition.name.as_str())
-        .collect()
+    removed.exchanges.iter().map(|definition| definition.name.as_str()).collect()
 }
 
 #[test]
 fn the_predeclared_exchanges_are_there() {
     let table = RoutingTable::default();
     for (name, kind) in PREDECLARED {
-        assert_eq!(
-            table.exchange_definition(table.exchange(name).unwrap()).kind,
-            kind
-        );
+        assert_eq!(table.exchange_definition(table.exchange(name).unwrap()).kind, kind);
     }
     assert_eq!(table.exchanges().count(), PREDECLARED.len());
 }
@@ -149,11 +126,7 @@ fn binding_twice_is_binding_once() {
     assert_eq!(fixture.route("amq.direct", &["k"]), [0]);
     assert!(fixture.unbind("amq.direct", "q0", "k").is_some());
     assert!(fixture.unbind("amq.direct", "q0", "k").is_none());
-    assert_eq!(
-        fixture.route("amq.direct", &["k"]),
-        [0],
-        "the binding with arguments is left"
-    );
+    assert_eq!(fixture.route("amq.direct", &["k"]), [0], "the binding with arguments is left");
     let removed = fixture.table.unbind(source, queue, "k", &arguments).unwrap();
     assert_eq!(removed.bindings[0].arguments, arguments);
     assert_eq!(fixture.route("amq.direct", &["k"]), NOWHERE);
@@ -182,18 +155,10 @@ fn the_alternate_exchange_gets_what_matches_no_binding() {
     fixture.bind("middle", "q1", "b");
     assert_eq!(fixture.route("first", &["a"]), [0]);
     assert_eq!(fixture.route("first", &["b"]), [1]);
-    assert_eq!(
-        fixture.route("first", &["c"]),
-        NOWHERE,
-        "an alternate that routes nowhere is no route"
-    );
+    assert_eq!(fixture.route("first", &["c"]), NOWHERE, "an alternate that routes nowhere is no route");
     fixture.bind("last", "q2", "");
     assert_eq!(fixture.route("first", &["c"]), [2]);
-    assert_eq!(
-        fixture.route("first", &["a", "c"]),
-        [0],
-        "one key that matches is enough"
-    );
+    assert_eq!(fixture.route("first", &["a", "c"]), [0], "one key that matches is enough");
 }
 
 #[test]
@@ -230,9 +195,7 @@ fn headers_are_parsed_once_and_only_if_asked_for() {
             parsed.set(parsed.get() + 1);
             FieldTable::default()
         };
-        fixture
-            .table
-            .route(fixture.id(exchange), &["k"], headers, &mut fixture.route);
+        fixture.table.route(fixture.id(exchange), &["k"], headers, &mut fixture.route);
         (parsed.take(), fixture.route.depends_on_headers())
     };
     assert_eq!(count(&mut fixture, "amq.direct"), (0, false));
@@ -243,9 +206,7 @@ fn headers_are_parsed_once_and_only_if_asked_for() {
 #[test]
 fn an_auto_delete_exchange_goes_with_its_last_binding() {
     let mut fixture = Fixture::new(&[("up", ExchangeType::Fanout)], 2);
-    fixture.declare("auto", ExchangeType::Direct, |definition| {
-        definition.auto_delete = true
-    });
+    fixture.declare("auto", ExchangeType::Direct, |definition| definition.auto_delete = true);
     fixture.bind("up", "auto", "");
     assert!(fixture.table.exchange("auto").is_some(), "it had no binding yet");
     fixture.bind("auto", "q0", "a");
@@ -263,19 +224,13 @@ fn an_auto_delete_exchange_goes_with_its_last_binding() {
 fn auto_deletion_goes_on_along_a_chain() {
     let mut fixture = Fixture::new(&[], 1);
     for name in ["a", "b", "c"] {
-        fixture.declare(name, ExchangeType::Fanout, |definition| {
-            definition.auto_delete = true
-        });
+        fixture.declare(name, ExchangeType::Fanout, |definition| definition.auto_delete = true);
     }
     fixture.bind("a", "b", "");
     fixture.bind("b", "c", "");
     fixture.bind("c", "q0", "");
     fixture.bind("c", "c", "");
-    assert_eq!(
-        names(&fixture.table.remove_queue(QueueId(0))),
-        [""; 0],
-        "c is bound to itself still"
-    );
+    assert_eq!(names(&fixture.table.remove_queue(QueueId(0))), [""; 0], "c is bound to itself still");
     let removed = fixture.unbind("c", "c", "").unwrap();
     assert_eq!(names(&removed), ["c", "b", "a"]);
     assert_eq!(removed.bindings.len(), 3);
@@ -292,10 +247,7 @@ fn deleting_an_exchange_removes_bindings_on_both_sides() {
     let removed = fixture.table.remove_exchange(fixture.id("x"));
     assert_eq!((removed.bindings.len(), names(&removed)), (3, vec!["x"]));
     assert_eq!(fixture.route("amq.fanout", &["a"]), [1]);
-    assert_eq!(
-        fixture.table.bindings_to(Destination::Queue(QueueId(0))).count(),
-        0
-    );
+    assert_eq!(fixture.table.bindings_to(Destination::Queue(QueueId(0))).count(), 0);
     assert_eq!(fixture.table.bindings_from(fixture.id("amq.fanout")).count(), 1);
 }
 
@@ -311,10 +263,7 @@ fn bindings_are_listed_by_names() {
     assert_eq!(listed[1].destination, "amq.fanout");
     assert_eq!(listed[1].destination_kind, ResourceKind::Exchange);
     assert_eq!(fixture.table.bindings().count(), 2);
-    let to_fanout: Vec<_> = fixture
-        .table
-        .bindings_to(fixture.destination("amq.fanout"))
-        .collect();
+    let to_fanout: Vec<_> = fixture.table.bindings_to(fixture.destination("amq.fanout")).collect();
     assert_eq!(to_fanout, listed[1..]);
 }
 
@@ -357,11 +306,8 @@ enum Change {
     AddQueue(u64),
 }
 
-const MODEL_EXCHANGES: [(&str, ExchangeType); 3] = [
-    ("x0", ExchangeType::Direct),
-    ("x1", ExchangeType::Fanout),
-    ("x2", ExchangeType::Topic),
-];
+const MODEL_EXCHANGES: [(&str, ExchangeType); 3] =
+    [("x0", ExchangeType::Direct), ("x1", ExchangeType::Fanout), ("x2", ExchangeType::Topic)];
 const MODEL_QUEUES: u64 = 4;
 
 impl Model {
@@ -423,16 +369,12 @@ fn apply(fixture: &mut Fixture, model: &mut Model, change: Change) {
         }
         Change::RemoveQueue(queue) => {
             let before = model.bindings.len();
-            model
-                .bindings
-                .retain(|(_, target, _)| *target != Target::Queue(queue));
+            model.bindings.retain(|(_, target, _)| *target != Target::Queue(queue));
             let removed = fixture.table.remove_queue(QueueId(queue));
             assert_eq!(removed.bindings.len(), before - model.bindings.len());
         }
         Change::AddQueue(queue) if has(fixture, queue) => {}
-        Change::AddQueue(queue) => fixture
-            .table
-            .add_queue(QueueId(queue), format!("q{queue}").into()),
+        Change::AddQueue(queue) => fixture.table.add_queue(QueueId(queue), format!("q{queue}").into()),
     }
 }
 

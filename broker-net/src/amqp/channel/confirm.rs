@@ -37,12 +37,7 @@ pub(crate) struct Confirms {
 
 impl Default for Confirms {
     fn default() -> Self {
-        Self {
-            first: 1,
-            accepted: 0,
-            waiting: VecDeque::new(),
-            unresolved: 0,
-        }
+        Self { first: 1, accepted: 0, waiting: VecDeque::new(), unresolved: 0 }
     }
 }
 
@@ -69,9 +64,8 @@ impl Confirms {
         let next = self.next_sequence();
         let start = first.max(self.first);
         for sequence in start..(last.saturating_add(1)).min(next) {
-            let Some(entry) = usize::try_from(sequence - self.first)
-                .ok()
-                .and_then(|index| self.waiting.get_mut(index))
+            let Some(entry) =
+                usize::try_from(sequence - self.first).ok().and_then(|index| self.waiting.get_mut(index))
             else {
                 return;
             };
@@ -100,9 +94,7 @@ impl Confirms {
                 }
                 REFUSED => {
                     self.send_accepted(&mut send);
-                    send(Confirmation::Nack {
-                        delivery_tag: self.first,
-                    });
+                    send(Confirmation::Nack { delivery_tag: self.first });
                 }
                 _ => break,
             }
@@ -126,10 +118,7 @@ impl Confirms {
     fn send_accepted(&mut self, send: &mut impl FnMut(Confirmation)) {
         if self.accepted > 0 {
             let count = std::mem::take(&mut self.accepted);
-            send(Confirmation::Ack {
-                delivery_tag: self.first - 1,
-                count,
-            });
+            send(Confirmation::Ack { delivery_tag: self.first - 1, count });
         }
     }
 }
@@ -151,22 +140,10 @@ mod tests {
     fn accepted_at_once_is_acked_in_one_frame() {
         let mut confirms = Confirms::default();
         (0..3).for_each(|_| confirms.expect(0, false));
-        assert_eq!(
-            flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 3,
-                count: 3
-            }]
-        );
+        assert_eq!(flushed(&mut confirms), [Ack { delivery_tag: 3, count: 3 }]);
         assert_eq!(flushed(&mut confirms), []);
         confirms.expect(0, false);
-        assert_eq!(
-            flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 4,
-                count: 1
-            }]
-        );
+        assert_eq!(flushed(&mut confirms), [Ack { delivery_tag: 4, count: 1 }]);
     }
 
     #[test]
@@ -179,13 +156,7 @@ mod tests {
         assert!(!confirms.is_resolved());
         confirms.resolve(1, 1, true);
         assert!(confirms.is_resolved());
-        assert_eq!(
-            flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 2,
-                count: 2
-            }]
-        );
+        assert_eq!(flushed(&mut confirms), [Ack { delivery_tag: 2, count: 2 }]);
     }
 
     #[test]
@@ -198,16 +169,10 @@ mod tests {
         confirms.resolve(2, 2, false);
         confirms.resolve(1, 4, true);
         let expected = [
-            Ack {
-                delivery_tag: 1,
-                count: 1,
-            },
+            Ack { delivery_tag: 1, count: 1 },
             Nack { delivery_tag: 2 },
             Nack { delivery_tag: 3 },
-            Ack {
-                delivery_tag: 4,
-                count: 1,
-            },
+            Ack { delivery_tag: 4, count: 1 },
         ];
         assert_eq!(flushed(&mut confirms), expected);
     }
@@ -217,13 +182,7 @@ mod tests {
         let mut confirms = Confirms::default();
         confirms.expect(0, false);
         confirms.resolve(0, u64::MAX, false);
-        assert_eq!(
-            flushed(&mut confirms),
-            [Ack {
-                delivery_tag: 1,
-                count: 1
-            }]
-        );
+        assert_eq!(flushed(&mut confirms), [Ack { delivery_tag: 1, count: 1 }]);
     }
 
     proptest! {

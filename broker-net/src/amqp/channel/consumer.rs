@@ -26,20 +26,9 @@ impl Channel {
             AMQPMethod::Cancel(cancel) => self.cancel(turn, &cancel),
             AMQPMethod::Get(get) => {
                 let queue = self.queue_name(get.queue.as_str())?;
-                let command = Command::BasicGet {
-                    queue,
-                    no_ack: get.no_ack,
-                };
+                let command = Command::BasicGet { queue, no_ack: get.no_ack };
                 let method = MethodId::new(60, 70);
-                Ok(self.submit(
-                    turn,
-                    Asked {
-                        command,
-                        method,
-                        nowait: false,
-                        kind: RequestKind::Plain,
-                    },
-                ))
+                Ok(self.submit(turn, Asked { command, method, nowait: false, kind: RequestKind::Plain }))
             }
             AMQPMethod::Qos(qos) => self.qos(turn, &qos, prefetch_size(payload)),
             AMQPMethod::Recover(recover) => {
@@ -85,15 +74,7 @@ impl Channel {
             arguments: consume.arguments,
         };
         let kind = RequestKind::Consume(consumer);
-        Ok(self.submit(
-            turn,
-            Asked {
-                command,
-                method: MethodId::new(60, 20),
-                nowait: consume.nowait,
-                kind,
-            },
-        ))
+        Ok(self.submit(turn, Asked { command, method: MethodId::new(60, 20), nowait: consume.nowait, kind }))
     }
 
     fn cancel(&mut self, turn: &mut Turn<'_>, cancel: &basic::Cancel) -> Result<Flow, AmqpError> {
@@ -108,33 +89,17 @@ impl Channel {
             // The consumer is gone already, or never was: that is no error.
             let consumer_tag = reply_text(cancel.consumer_tag.as_str());
             let ok = AMQPClass::Basic(AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }));
-            return if cancel.nowait {
-                Ok(Flow::Done)
-            } else {
-                self.write(turn, ok)
-            };
+            return if cancel.nowait { Ok(Flow::Done) } else { self.write(turn, ok) };
         };
         let held = channel.take_held(consumer);
-        let kind = RequestKind::Cancel {
-            consumer,
-            consumer_tag: cancel.consumer_tag.as_str().to_owned(),
-        };
+        let kind = RequestKind::Cancel { consumer, consumer_tag: cancel.consumer_tag.as_str().to_owned() };
         let command = Command::BasicCancel { consumer, queue };
         let method = MethodId::new(60, 30);
-        let flow = self.submit(
-            turn,
-            Asked {
-                command,
-                method,
-                nowait: cancel.nowait,
-                kind,
-            },
-        );
+        let flow = self.submit(turn, Asked { command, method, nowait: cancel.nowait, kind });
         if !held.is_empty() {
             // After the cancel, or they would come back to the same consumer.
             let tokens: Vec<_> = held.iter().map(|held| held.token).collect();
-            turn.shard
-                .settle(turn.outputs, self.key, queue, &tokens, Settlement::Requeue);
+            turn.shard.settle(turn.outputs, self.key, queue, &tokens, Settlement::Requeue);
         }
         Ok(flow)
     }
@@ -161,16 +126,9 @@ impl Channel {
 
 /// The first argument of `basic.qos`, behind the ids. The parsed method does not have it.
 fn prefetch_size(payload: &[u8]) -> u32 {
-    payload
-        .get(4..)
-        .and_then(|arguments| arguments.first_chunk())
-        .map_or(0, |size| u32::from_be_bytes(*size))
+    payload.get(4..).and_then(|arguments| arguments.first_chunk()).map_or(0, |size| u32::from_be_bytes(*size))
 }
 
 fn check_requeue(requeue: bool) -> Result<(), AmqpError> {
-    if requeue {
-        Ok(())
-    } else {
-        Err(ConnectionCode::NotImplemented.error("requeue=false").into())
-    }
+    if requeue { Ok(()) } else { Err(ConnectionCode::NotImplemented.error("requeue=false").into()) }
 }

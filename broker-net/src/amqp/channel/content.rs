@@ -66,9 +66,7 @@ impl Content {
     pub(crate) fn expected(&self) -> Option<&'static str> {
         match self.stage {
             Stage::Method => None,
-            Stage::Header => {
-                Some("expected content header for class 60, got non content header frame instead")
-            }
+            Stage::Header => Some("expected content header for class 60, got non content header frame instead"),
             Stage::Body => Some("expected content body, got non content body frame instead"),
         }
     }

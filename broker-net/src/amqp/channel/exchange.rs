@@ -9,11 +9,7 @@ use crate::amqp::codec::MethodId;
 use crate::amqp::outputs::reply::RequestKind;
 
 impl Channel {
-    pub(super) fn handle_exchange(
-        &mut self,
-        turn: &mut Turn<'_>,
-        method: AMQPMethod,
-    ) -> Result<Flow, AmqpError> {
+    pub(super) fn handle_exchange(&mut self, turn: &mut Turn<'_>, method: AMQPMethod) -> Result<Flow, AmqpError> {
         let (method_id, nowait, command) = match method {
             AMQPMethod::Declare(declare) => {
                 let command = Command::ExchangeDeclare {
@@ -29,14 +25,7 @@ impl Channel {
             }
             AMQPMethod::Delete(delete) => {
                 let exchange = clean_name(delete.exchange.as_str());
-                (
-                    20,
-                    delete.nowait,
-                    Command::ExchangeDelete {
-                        exchange,
-                        if_unused: delete.if_unused,
-                    },
-                )
+                (20, delete.nowait, Command::ExchangeDelete { exchange, if_unused: delete.if_unused })
             }
             AMQPMethod::Bind(bind) => {
                 let command = Command::ExchangeBind {
@@ -59,14 +48,6 @@ impl Channel {
             _ => return Err(unimplemented_method()),
         };
         let method = MethodId::new(40, method_id);
-        Ok(self.submit(
-            turn,
-            Asked {
-                command,
-                method,
-                nowait,
-                kind: RequestKind::Plain,
-            },
-        ))
+        Ok(self.submit(turn, Asked { command, method, nowait, kind: RequestKind::Plain }))
     }
 }

@@ -148,10 +148,7 @@ impl Channel {
                 }
                 let method = Method::parse(frame.payload).map_err(|error| {
                     let id = MethodId::of(frame.payload).unwrap_or_default();
-                    Failure {
-                        method: id,
-                        error: error.to_connection_error().into(),
-                    }
+                    Failure { method: id, error: error.to_connection_error().into() }
                 })?;
                 let id = method.id();
                 self.handle_method(turn, method, frame.payload, behind)
@@ -184,12 +181,7 @@ impl Channel {
     }
 
     #[inline(never)]
-    fn handle_other(
-        &mut self,
-        turn: &mut Turn<'_>,
-        class: AMQPClass,
-        payload: &[u8],
-    ) -> Result<Flow, AmqpError> {
+    fn handle_other(&mut self, turn: &mut Turn<'_>, class: AMQPClass, payload: &[u8]) -> Result<Flow, AmqpError> {
         match class {
             AMQPClass::Exchange(method) => self.handle_exchange(turn, method),
             AMQPClass::Queue(method) => self.handle_queue(turn, method),
@@ -206,15 +198,11 @@ impl Channel {
         }
     }
 
-    fn handle_channel(
-        &mut self,
-        turn: &mut Turn<'_>,
-        method: &channel::AMQPMethod,
-    ) -> Result<Flow, AmqpError> {
+    fn handle_channel(&mut self, turn: &mut Turn<'_>, method: &channel::AMQPMethod) -> Result<Flow, AmqpError> {
         match method {
-            channel::AMQPMethod::Open(_) => Err(ConnectionCode::ChannelError
-                .error("second 'channel.open' seen")
-                .into()),
+            channel::AMQPMethod::Open(_) => {
+                Err(ConnectionCode::ChannelError.error("second 'channel.open' seen").into())
+            }
             channel::AMQPMethod::Close(_) => {
                 turn.shard.close_channel(turn.outputs, self.key);
                 turn.outputs.remove_channel(self.key);
@@ -241,8 +229,7 @@ impl Channel {
         match MethodId::of(frame.payload) {
             Some(CLOSE_OK) => Flow::Closed,
             Some(CLOSE) => {
-                turn.outputs
-                    .write_method(turn.session.connection, self.number, &close_ok());
+                turn.outputs.write_method(turn.session.connection, self.number, &close_ok());
                 Flow::Done
             }
             _ => Flow::Done,
@@ -250,8 +237,7 @@ impl Channel {
     }
 
     fn write(&self, turn: &mut Turn<'_>, method: AMQPClass) -> Result<Flow, AmqpError> {
-        turn.outputs
-            .write_method(turn.session.connection, self.number, &method);
+        turn.outputs.write_method(turn.session.connection, self.number, &method);
         Ok(Flow::Done)
     }
 
@@ -259,9 +245,7 @@ impl Channel {
     fn submit(&mut self, turn: &mut Turn<'_>, asked: Asked) -> Flow {
         let connection = turn.session.connection;
         let waiting = turn.outputs.waiting(connection);
-        if waiting > 0
-            && (!asked.command.is_topology_change() || waiting >= super::limits::PIPELINED_REQUESTS)
-        {
+        if waiting > 0 && (!asked.command.is_topology_change() || waiting >= super::limits::PIPELINED_REQUESTS) {
             return Flow::Stall;
         }
         let request = Request {
@@ -274,8 +258,7 @@ impl Channel {
         };
         let request = turn.outputs.expect_reply(connection, request);
         let caller = caller(turn.session, self.key);
-        turn.shard
-            .submit(turn.outputs, caller, request, asked.command, waiting > 0);
+        turn.shard.submit(turn.outputs, caller, request, asked.command, waiting > 0);
         Flow::Done
     }
 
@@ -309,20 +292,12 @@ pub(crate) struct Failure {
 
 impl From<broker_core::error::ConnectionError> for Failure {
     fn from(error: broker_core::error::ConnectionError) -> Self {
-        Self {
-            method: MethodId::default(),
-            error: error.into(),
-        }
+        Self { method: MethodId::default(), error: error.into() }
     }
 }
 
 fn caller(session: &Session, channel: ChannelKey) -> Caller<'_> {
-    Caller {
-        connection: session.connection,
-        channel,
-        user: &session.user,
-        vhost: &session.vhost,
-    }
+    Caller { connection: session.connection, channel, user: &session.user, vhost: &session.vhost }
 }
 
 fn close_ok() -> AMQPClass {
@@ -330,9 +305,7 @@ fn close_ok() -> AMQPClass {
 }
 
 fn unimplemented_method() -> AmqpError {
-    ConnectionCode::CommandInvalid
-        .error("unimplemented method")
-        .into()
+    ConnectionCode::CommandInvalid.error("unimplemented method").into()
 }
 
 /// A name without the line ends that RabbitMQ strips from names.

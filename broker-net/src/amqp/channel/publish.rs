@@ -14,10 +14,7 @@ use crate::amqp::codec::{
 
 /// Exceptions of content frames name the method that they belong to.
 pub(super) fn failure(error: AmqpError) -> Failure {
-    Failure {
-        method: MethodId::new(60, 40),
-        error,
-    }
+    Failure { method: MethodId::new(60, 40), error }
 }
 
 impl Channel {
@@ -44,11 +41,7 @@ impl Channel {
     }
 
     pub(super) fn handle_header(&mut self, turn: &mut Turn<'_>, payload: &[u8]) -> Result<Flow, AmqpError> {
-        let Some(content) = self
-            .content
-            .as_mut()
-            .filter(|content| content.stage() == Stage::Header)
-        else {
+        let Some(content) = self.content.as_mut().filter(|content| content.stage() == Stage::Header) else {
             return Err(unexpected(self.content.as_deref()).into());
         };
         if turn.waiting || turn.outputs.hold_back_publisher(turn.session.connection) {
@@ -79,11 +72,7 @@ impl Channel {
     }
 
     pub(super) fn handle_body(&mut self, turn: &mut Turn<'_>, payload: &[u8]) -> Result<Flow, AmqpError> {
-        let Some(content) = self
-            .content
-            .as_mut()
-            .filter(|content| content.stage() == Stage::Body)
-        else {
+        let Some(content) = self.content.as_mut().filter(|content| content.stage() == Stage::Body) else {
             return Err(unexpected(self.content.as_deref()).into());
         };
         if turn.waiting || turn.outputs.hold_back_publisher(turn.session.connection) {
@@ -101,9 +90,7 @@ impl Channel {
         content.received = received;
         if content.body_size <= MAX_MESSAGE_BYTES {
             if content.body.is_empty() {
-                content
-                    .body
-                    .reserve_exact(usize::try_from(content.body_size).unwrap_or_default());
+                content.body.reserve_exact(usize::try_from(content.body_size).unwrap_or_default());
             }
             content.body.extend_from_slice(payload);
         }
@@ -143,12 +130,7 @@ impl Channel {
         if body.len() as u64 > MAX_MESSAGE_BYTES {
             return Err(too_large(body.len() as u64));
         }
-        let message = Message {
-            exchange: publish.exchange,
-            routing_key: publish.routing_key,
-            properties,
-            body,
-        };
+        let message = Message { exchange: publish.exchange, routing_key: publish.routing_key, properties, body };
         let confirm = match &mut self.mode {
             Mode::Plain => None,
             Mode::Confirm { next_sequence } => Some(*next_sequence),
@@ -160,8 +142,7 @@ impl Channel {
         let published = self.publish_now(turn, message, publish.mandatory, confirm)?;
         if let Mode::Confirm { next_sequence } = &mut self.mode {
             *next_sequence += 1;
-            turn.outputs
-                .expect_confirm(self.key, published.pending_confirms, published.refused);
+            turn.outputs.expect_confirm(self.key, published.pending_confirms, published.refused);
         }
         Ok(())
     }
@@ -179,11 +160,7 @@ impl Channel {
             turn.outputs,
             caller(turn.session, self.key),
             &mut self.publisher,
-            Publish {
-                message,
-                mandatory,
-                confirm,
-            },
+            Publish { message, mandatory, confirm },
         )?;
         if mandatory && !published.routed {
             let (number, frame_max) = (self.number, turn.session.frame_max);
@@ -217,16 +194,11 @@ fn content_in_place(bytes: &[u8], number: ChannelId, frame_max: u32) -> Option<I
         return None;
     }
     if header.body_size == 0 {
-        return Some(InPlace {
-            properties: header.properties,
-            body: &[],
-            length: header_length,
-        });
+        return Some(InPlace { properties: header.properties, body: &[], length: header_length });
     }
     let (frame, body_length) = next_frame(bytes.get(header_length..)?, frame_max).ok()??;
-    let whole = frame.kind == FrameKind::Body
-        && frame.channel == number
-        && frame.payload.len() as u64 == header.body_size;
+    let whole =
+        frame.kind == FrameKind::Body && frame.channel == number && frame.payload.len() as u64 == header.body_size;
     whole.then(|| InPlace {
         properties: header.properties,
         body: frame.payload,
@@ -236,16 +208,13 @@ fn content_in_place(bytes: &[u8], number: ChannelId, frame_max: u32) -> Option<I
 
 /// The exception for a content frame that does not fit.
 fn unexpected(content: Option<&Content>) -> ConnectionError {
-    let text = content
-        .and_then(Content::expected)
-        .unwrap_or("expected method frame, got non method frame instead");
+    let text =
+        content.and_then(Content::expected).unwrap_or("expected method frame, got non method frame instead");
     ConnectionCode::UnexpectedFrame.error(text)
 }
 
 fn too_large(size: u64) -> AmqpError {
     ChannelCode::PreconditionFailed
-        .error(format!(
-            "message size {size} is larger than configured max size {MAX_MESSAGE_BYTES}"
-        ))
+        .error(format!("message size {size} is larger than configured max size {MAX_MESSAGE_BYTES}"))
         .into()
 }

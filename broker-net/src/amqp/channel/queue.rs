@@ -9,11 +9,7 @@ use crate::amqp::codec::MethodId;
 use crate::amqp::outputs::reply::RequestKind;
 
 impl Channel {
-    pub(super) fn handle_queue(
-        &mut self,
-        turn: &mut Turn<'_>,
-        method: AMQPMethod,
-    ) -> Result<Flow, AmqpError> {
+    pub(super) fn handle_queue(&mut self, turn: &mut Turn<'_>, method: AMQPMethod) -> Result<Flow, AmqpError> {
         let (method_id, nowait, command) = match method {
             AMQPMethod::Declare(declare) => return self.declare(turn, declare),
             AMQPMethod::Bind(bind) => {
@@ -49,15 +45,7 @@ impl Channel {
             _ => return Err(unimplemented_method()),
         };
         let method = MethodId::new(50, method_id);
-        Ok(self.submit(
-            turn,
-            Asked {
-                command,
-                method,
-                nowait,
-                kind: RequestKind::Plain,
-            },
-        ))
+        Ok(self.submit(turn, Asked { command, method, nowait, kind: RequestKind::Plain }))
     }
 
     /// The queue is the channel's last declared one from here on, whether the declare succeeds or not: if it
@@ -82,12 +70,7 @@ impl Channel {
             arguments: declare.arguments,
         };
         let method = MethodId::new(50, 10);
-        let asked = Asked {
-            command,
-            method,
-            nowait: declare.nowait,
-            kind: RequestKind::Plain,
-        };
+        let asked = Asked { command, method, nowait: declare.nowait, kind: RequestKind::Plain };
         let flow = self.submit(turn, asked);
         if flow == Flow::Done {
             self.last_queue = queue;
@@ -97,11 +80,7 @@ impl Channel {
 
     /// Without a queue name an empty routing key stands for the last declared queue too.
     fn routing_key(&self, queue: &str, routing_key: &str) -> String {
-        if queue.is_empty() && routing_key.is_empty() {
-            self.last_queue.clone()
-        } else {
-            routing_key.to_owned()
-        }
+        if queue.is_empty() && routing_key.is_empty() { self.last_queue.clone() } else { routing_key.to_owned() }
     }
 }
 

@@ -26,9 +26,7 @@ impl Channel {
         }
         turn.outputs.scratch.settled = settled;
         result.map(|()| Flow::Done).map_err(|unknown| {
-            ChannelCode::PreconditionFailed
-                .error(format!("unknown delivery tag {}", unknown.0))
-                .into()
+            ChannelCode::PreconditionFailed.error(format!("unknown delivery tag {}", unknown.0)).into()
         })
     }
 
@@ -43,12 +41,7 @@ impl Channel {
     }
 
     /// Settles messages with their queues, one call for each queue, oldest first; empties `settled`.
-    pub(super) fn settle_entries(
-        &self,
-        turn: &mut Turn<'_>,
-        settled: &mut Vec<Entry>,
-        settlement: Settlement,
-    ) {
+    pub(super) fn settle_entries(&self, turn: &mut Turn<'_>, settled: &mut Vec<Entry>, settlement: Settlement) {
         let Some(first) = settled.first() else { return };
         if let Some(channel) = turn.outputs.channel_mut(self.key) {
             channel.settled(settled);
@@ -62,8 +55,7 @@ impl Channel {
             let Some(first) = entries.first() else { continue };
             tokens.clear();
             tokens.extend(entries.iter().map(|entry| entry.token));
-            turn.shard
-                .settle(turn.outputs, self.key, first.queue(), &tokens, settlement);
+            turn.shard.settle(turn.outputs, self.key, first.queue(), &tokens, settlement);
         }
         tokens.clear();
         turn.outputs.scratch.tokens = tokens;

@@ -37,18 +37,12 @@ struct Buffered {
 impl Transaction {
     /// Keeps a publish. 406 if the transaction gets larger than [`TRANSACTION_BYTES`].
     pub(super) fn add_publish(&mut self, message: &Message<'_>, mandatory: bool) -> Result<(), AmqpError> {
-        let parts = [
-            message.exchange.as_bytes(),
-            message.routing_key.as_bytes(),
-            message.properties,
-            message.body,
-        ];
+        let parts =
+            [message.exchange.as_bytes(), message.routing_key.as_bytes(), message.properties, message.body];
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.bytes.len() + length + self.publishes.len() * size_of::<Buffered>() > TRANSACTION_BYTES {
             return Err(ChannelCode::PreconditionFailed
-                .error(format!(
-                    "transaction is larger than the maximum of {TRANSACTION_BYTES} bytes"
-                ))
+                .error(format!("transaction is larger than the maximum of {TRANSACTION_BYTES} bytes"))
                 .into());
         }
         let too_long = |_| ConnectionCode::InternalError.error("message part too long for a transaction");
@@ -85,15 +79,7 @@ impl Transaction {
             let body = part(buffered.body as usize);
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
             let (exchange, routing_key) = (text(exchange), text(routing_key));
-            (
-                Message {
-                    exchange,
-                    routing_key,
-                    properties,
-                    body,
-                },
-                buffered.mandatory,
-            )
+            (Message { exchange, routing_key, properties, body }, buffered.mandatory)
         })
     }
 }
@@ -122,17 +108,10 @@ impl Channel {
         if select.nowait {
             return Ok(Flow::Done);
         }
-        self.write(
-            turn,
-            AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})),
-        )
+        self.write(turn, AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})))
     }
 
-    pub(super) fn handle_tx(
-        &mut self,
-        turn: &mut Turn<'_>,
-        method: &tx::AMQPMethod,
-    ) -> Result<Flow, AmqpError> {
+    pub(super) fn handle_tx(&mut self, turn: &mut Turn<'_>, method: &tx::AMQPMethod) -> Result<Flow, AmqpError> {
         match (method, &mut self.mode) {
             (tx::AMQPMethod::Select(_), mode) => {
                 match mode {
@@ -158,11 +137,8 @@ impl Channel {
                 let transaction = std::mem::take(transaction.as_mut());
                 if let Some(channel) = turn.outputs.channel_mut(self.key) {
                     // The messages stay unacknowledged (they are not requeued).
-                    let mut entries: Vec<Entry> = transaction
-                        .settlements
-                        .into_iter()
-                        .flat_map(|(_, entries)| entries)
-                        .collect();
+                    let mut entries: Vec<Entry> =
+                        transaction.settlements.into_iter().flat_map(|(_, entries)| entries).collect();
                     channel.unacked.restore(&mut entries);
                 }
                 self.write(turn, AMQPClass::Tx(tx::AMQPMethod::RollbackOk(tx::RollbackOk {})))
@@ -183,8 +159,7 @@ impl Channel {
                 .and_then(|channel| channel.confirms.as_deref())
                 .map(Confirms::next_sequence);
             let published = self.publish_now(turn, message, mandatory, sequence)?;
-            turn.outputs
-                .expect_confirm(self.key, published.pending_confirms, published.refused);
+            turn.outputs.expect_confirm(self.key, published.pending_confirms, published.refused);
         }
         for (settlement, mut entries) in transaction.settlements {
             self.settle_entries(turn, &mut entries, settlement);

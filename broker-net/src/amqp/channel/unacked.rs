@@ -42,28 +42,14 @@ impl Entry {
         token: DeliveryToken,
         consumer: Option<ConsumerId>,
     ) -> Self {
-        let state = if consumer.is_some() {
-            State::Delivered
-        } else {
-            State::Fetched
-        };
+        let state = if consumer.is_some() { State::Delivered } else { State::Fetched };
         let consumer = consumer.unwrap_or(ConsumerId(0));
-        Self {
-            delivery_tag,
-            queue: queue.queue,
-            token,
-            consumer,
-            shard: queue.shard,
-            state,
-        }
+        Self { delivery_tag, queue: queue.queue, token, consumer, shard: queue.shard, state }
     }
 
     /// Where the message is to be settled.
     pub(crate) fn queue(&self) -> QueueRef {
-        QueueRef {
-            queue: self.queue,
-            shard: self.shard,
-        }
+        QueueRef { queue: self.queue, shard: self.shard }
     }
 
     /// True unless it was fetched with `basic.get`, which no prefetch limit counts.
@@ -87,11 +73,7 @@ pub(crate) struct Unacked {
 impl Unacked {
     /// Appends a delivery; its tag must be the highest so far.
     pub(crate) fn push(&mut self, entry: Entry) {
-        debug_assert!(
-            self.entries
-                .back()
-                .is_none_or(|last| last.delivery_tag < entry.delivery_tag)
-        );
+        debug_assert!(self.entries.back().is_none_or(|last| last.delivery_tag < entry.delivery_tag));
         self.entries.push_back(entry);
     }
 
@@ -108,16 +90,10 @@ impl Unacked {
             self.settle_all(settled);
             return Ok(());
         }
-        let index = self
-            .position(delivery_tag)
-            .ok_or(UnknownDeliveryTag(delivery_tag))?;
+        let index = self.position(delivery_tag).ok_or(UnknownDeliveryTag(delivery_tag))?;
         if multiple {
             let before = settled.len();
-            settled.extend(
-                self.entries
-                    .drain(..=index)
-                    .filter(|entry| entry.state != State::Settled),
-            );
+            settled.extend(self.entries.drain(..=index).filter(|entry| entry.state != State::Settled));
             self.holes -= index + 1 - (settled.len() - before);
         } else if let Some(entry) = self.entries.get_mut(index) {
             settled.push(*entry);
@@ -130,11 +106,7 @@ impl Unacked {
 
     /// Moves everything to `settled`, oldest first.
     pub(crate) fn settle_all(&mut self, settled: &mut Vec<Entry>) {
-        settled.extend(
-            self.entries
-                .drain(..)
-                .filter(|entry| entry.state != State::Settled),
-        );
+        settled.extend(self.entries.drain(..).filter(|entry| entry.state != State::Settled));
         self.holes = 0;
         self.entries.shrink_to(MAX_IDLE_ENTRIES);
     }
@@ -152,23 +124,13 @@ impl Unacked {
         let guess = usize::try_from(delivery_tag.checked_sub(first)?).ok()?;
         let index = match self.entries.get(guess) {
             Some(entry) if entry.delivery_tag == delivery_tag => guess,
-            _ => self
-                .entries
-                .binary_search_by_key(&delivery_tag, |entry| entry.delivery_tag)
-                .ok()?,
+            _ => self.entries.binary_search_by_key(&delivery_tag, |entry| entry.delivery_tag).ok()?,
         };
-        self.entries
-            .get(index)
-            .filter(|entry| entry.state != State::Settled)
-            .map(|_| index)
+        self.entries.get(index).filter(|entry| entry.state != State::Settled).map(|_| index)
     }
 
     fn squeeze(&mut self) {
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.state == State::Settled)
-        {
+        while self.entries.front().is_some_and(|entry| entry.state == State::Settled) {
             self.entries.pop_front();
             self.holes -= 1;
         }
@@ -199,10 +161,7 @@ mod tests {
     }
 
     fn entry(delivery_tag: u64) -> Entry {
-        let queue = QueueRef {
-            queue: QueueId(delivery_tag % 3),
-            shard: ShardId(0),
-        };
+        let queue = QueueRef { queue: QueueId(delivery_tag % 3), shard: ShardId(0) };
         let token = DeliveryToken(u32::try_from(delivery_tag).unwrap());
         Entry::new(delivery_tag, queue, token, Some(ConsumerId(1)))
     }
@@ -244,12 +203,7 @@ mod tests {
         let mut unacked = filled(3);
         check(&mut unacked, 2, false, Ok(&[2]));
         for (delivery_tag, multiple) in [(2, false), (2, true), (4, true), (0, false), (u64::MAX, true)] {
-            check(
-                &mut unacked,
-                delivery_tag,
-                multiple,
-                Err(UnknownDeliveryTag(delivery_tag)),
-            );
+            check(&mut unacked, delivery_tag, multiple, Err(UnknownDeliveryTag(delivery_tag)));
         }
         assert_eq!(unacked.len(), 2);
     }
@@ -261,11 +215,7 @@ mod tests {
             check(&mut unacked, delivery_tag, false, Ok(&[delivery_tag]));
         }
         assert_eq!(unacked.len(), 1);
-        assert!(
-            unacked.entries.capacity() < 1000,
-            "{}",
-            unacked.entries.capacity()
-        );
+        assert!(unacked.entries.capacity() < 1000, "{}", unacked.entries.capacity());
     }
 
     #[test]

@@ -27,11 +27,7 @@ impl<'a> ContentHeader<'a> {
         // The weight field is unused and must be zero. RabbitMQ does not look at it, so neither do we.
         fields.u16()?;
         let body_size = fields.u64()?;
-        Ok(Self {
-            class_id,
-            body_size,
-            properties: fields.rest(),
-        })
+        Ok(Self { class_id, body_size, properties: fields.rest() })
     }
 }
 
@@ -82,10 +78,7 @@ impl<'a> Properties<'a> {
         match raw {
             [0, 0] => Ok(Self::default()),
             // Nothing but a delivery mode.
-            [0x10, 0, delivery_mode] => Ok(Self {
-                delivery_mode: Some(*delivery_mode),
-                ..Self::default()
-            }),
+            [0x10, 0, delivery_mode] => Ok(Self { delivery_mode: Some(*delivery_mode), ..Self::default() }),
             _ => Self::parse_list(raw),
         }
     }

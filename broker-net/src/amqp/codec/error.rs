@@ -27,10 +27,7 @@ impl MethodId {
     #[must_use]
     pub fn of(payload: &[u8]) -> Option<Self> {
         let (&[c1, c2, m1, m2], _) = payload.split_first_chunk()?;
-        Some(Self::new(
-            u16::from_be_bytes([c1, c2]),
-            u16::from_be_bytes([m1, m2]),
-        ))
+        Some(Self::new(u16::from_be_bytes([c1, c2]), u16::from_be_bytes([m1, m2])))
     }
 }
 
@@ -131,10 +128,7 @@ impl fmt::Display for WireError {
             Self::UnexpectedFrame { frame } => frame.fmt(f),
             Self::UnknownMethod { .. } => f.write_str("unimplemented method"),
             Self::Truncated { offset, need, have } => {
-                write!(
-                    f,
-                    "cannot decode field at offset {offset}: {need} octets needed, {have} there"
-                )
+                write!(f, "cannot decode field at offset {offset}: {need} octets needed, {have} there")
             }
             Self::TrailingBytes { offset, have } => {
                 write!(f, "cannot decode: {have} octets left over at offset {offset}")
@@ -170,23 +164,14 @@ impl FrameStart {
         for (to, from) in snippet.iter_mut().zip(payload) {
             *to = *from;
         }
-        Self {
-            kind,
-            channel,
-            snippet,
-            payload_bytes: payload.len(),
-        }
+        Self { kind, channel, snippet, payload_bytes: payload.len() }
     }
 }
 
 /// As RabbitMQ shows a frame: `type 1, first 16 octets = <<1,2,3>>`.
 impl fmt::Display for FrameStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let which = if self.payload_bytes <= SNIPPET_BYTES {
-            "all"
-        } else {
-            "first 16"
-        };
+        let which = if self.payload_bytes <= SNIPPET_BYTES { "all" } else { "first 16" };
         write!(f, "type {}, {which} octets = ", self.kind)?;
         let shown = self.snippet.iter().take(self.payload_bytes);
         if self.payload_bytes > 0 && shown.clone().all(|octet| matches!(octet, b' '..=b'~')) {

@@ -24,11 +24,7 @@ pub(super) fn read<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], WireError> {
     let mut levels = [Level::default(); MAX_TABLE_DEPTH];
     let mut depth = 0;
     descend(fields, &mut levels, &mut depth, true, usize::MAX)?;
-    while let Some(level) = depth
-        .checked_sub(1)
-        .and_then(|innermost| levels.get(innermost))
-        .copied()
-    {
+    while let Some(level) = depth.checked_sub(1).and_then(|innermost| levels.get(innermost)).copied() {
         if fields.offset() == level.end {
             depth -= 1;
             continue;
@@ -70,17 +66,10 @@ fn descend(
     let length = fields.u32()? as usize;
     let have = fields.rest().len().min(limit.saturating_sub(fields.offset()));
     if length > have {
-        return Err(WireError::Truncated {
-            offset,
-            need: length,
-            have,
-        });
+        return Err(WireError::Truncated { offset, need: length, have });
     }
     let level = levels.get_mut(*depth).ok_or(WireError::TableTooDeep { offset })?;
-    *level = Level {
-        end: fields.offset() + length,
-        table,
-    };
+    *level = Level { end: fields.offset() + length, table };
     *depth += 1;
     Ok(())
 }

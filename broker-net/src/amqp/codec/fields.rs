@@ -12,10 +12,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Self {
-        Self {
-            rest: payload,
-            offset: 0,
-        }
+        Self { rest: payload, offset: 0 }
     }
 
     /// Octets read so far.
@@ -45,10 +42,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or_else(|| self.truncated(count))?;
+        let (bytes, rest) = self.rest.split_at_checked(count).ok_or_else(|| self.truncated(count))?;
         self.rest = rest;
         self.offset += count;
         Ok(bytes)
@@ -78,10 +72,7 @@ impl<'a> Fields<'a> {
     pub(super) fn finish(self) -> Result<(), WireError> {
         match self.rest.len() {
             0 => Ok(()),
-            have => Err(WireError::TrailingBytes {
-                offset: self.offset,
-                have,
-            }),
+            have => Err(WireError::TrailingBytes { offset: self.offset, have }),
         }
     }
 
@@ -94,10 +85,6 @@ impl<'a> Fields<'a> {
 
     #[cold]
     fn truncated(&self, need: usize) -> WireError {
-        WireError::Truncated {
-            offset: self.offset,
-            need,
-            have: self.rest.len(),
-        }
+        WireError::Truncated { offset: self.offset, need, have: self.rest.len() }
     }
 }

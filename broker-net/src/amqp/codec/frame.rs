@@ -75,20 +75,13 @@ pub fn next_frame(bytes: &[u8], frame_max: u32) -> Result<Option<(Frame<'_>, usi
     // A payload of frame_max octets is 8 too many. RabbitMQ lets clients get away with it, so some do it.
     if size > frame_max {
         let limit = frame_max.saturating_sub(FRAME_OVERHEAD);
-        return Err(WireError::FrameTooLarge {
-            frame: FrameStart::new(kind, channel, rest),
-            size,
-            limit,
-        });
+        return Err(WireError::FrameTooLarge { frame: FrameStart::new(kind, channel, rest), size, limit });
     }
     let Some((payload, [end, ..])) = rest.split_at_checked(size as usize) else {
         return Ok(None);
     };
     if *end != FRAME_END {
-        return Err(WireError::FrameEnd {
-            frame: FrameStart::new(kind, channel, payload),
-            octet: *end,
-        });
+        return Err(WireError::FrameEnd { frame: FrameStart::new(kind, channel, payload), octet: *end });
     }
     let kind = match kind {
         FRAME_METHOD => FrameKind::Method,
@@ -96,28 +89,17 @@ pub fn next_frame(bytes: &[u8], frame_max: u32) -> Result<Option<(Frame<'_>, usi
         FRAME_BODY => FrameKind::Body,
         FRAME_HEARTBEAT => FrameKind::Heartbeat,
         _ => {
-            return Err(WireError::FrameType {
-                frame: FrameStart::new(kind, channel, payload),
-            });
+            return Err(WireError::FrameType { frame: FrameStart::new(kind, channel, payload) });
         }
     };
-    Ok(Some((
-        Frame {
-            kind,
-            channel,
-            payload,
-        },
-        size as usize + FRAME_OVERHEAD as usize,
-    )))
+    Ok(Some((Frame { kind, channel, payload }, size as usize + FRAME_OVERHEAD as usize)))
 }
 
 /// The error for a frame that is sound but out of place: content where a method is expected, a method inside
 /// content, a heartbeat on a channel (505).
 #[must_use]
 pub fn unexpected_frame(frame: &Frame<'_>) -> WireError {
-    WireError::UnexpectedFrame {
-        frame: FrameStart::new(frame.kind.octet(), frame.channel, frame.payload),
-    }
+    WireError::UnexpectedFrame { frame: FrameStart::new(frame.kind.octet(), frame.channel, frame.payload) }
 }
 
 /// What the first octets of a connection are.

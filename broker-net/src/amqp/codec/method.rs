@@ -76,27 +76,17 @@ impl<'a> Method<'a> {
             BASIC_ACK => {
                 let delivery_tag = DeliveryTag(fields.u64()?);
                 let [multiple, ..] = bits(fields.u8()?);
-                Self::Ack(Ack {
-                    delivery_tag,
-                    multiple,
-                })
+                Self::Ack(Ack { delivery_tag, multiple })
             }
             BASIC_NACK => {
                 let delivery_tag = DeliveryTag(fields.u64()?);
                 let [multiple, requeue] = bits(fields.u8()?);
-                Self::Nack(Nack {
-                    delivery_tag,
-                    multiple,
-                    requeue,
-                })
+                Self::Nack(Nack { delivery_tag, multiple, requeue })
             }
             BASIC_REJECT => {
                 let delivery_tag = DeliveryTag(fields.u64()?);
                 let [requeue, ..] = bits(fields.u8()?);
-                Self::Reject(Reject {
-                    delivery_tag,
-                    requeue,
-                })
+                Self::Reject(Reject { delivery_tag, requeue })
             }
             _ => return parse_other(payload, id, fields),
         };
@@ -125,12 +115,7 @@ impl<'a> Publish<'a> {
         let exchange = fields.short_string()?;
         let routing_key = fields.short_string()?;
         let [mandatory, immediate] = bits(fields.u8()?);
-        Ok(Self {
-            exchange,
-            routing_key,
-            mandatory,
-            immediate,
-        })
+        Ok(Self { exchange, routing_key, mandatory, immediate })
     }
 }
 
@@ -147,13 +132,8 @@ fn parse_other<'a>(payload: &'a [u8], id: MethodId, fields: Fields<'a>) -> Resul
     check_tables(id, fields)?;
     match parse_class(payload) {
         Ok(([], class)) => Ok(Method::Other(class)),
-        Ok((rest, _)) => Err(WireError::TrailingBytes {
-            offset: payload.len() - rest.len(),
-            have: rest.len(),
-        }),
-        Err(_) => Err(WireError::BadField {
-            offset: fields.offset(),
-        }),
+        Ok((rest, _)) => Err(WireError::TrailingBytes { offset: payload.len() - rest.len(), have: rest.len() }),
+        Err(_) => Err(WireError::BadField { offset: fields.offset() }),
     }
 }
 
@@ -166,9 +146,7 @@ fn is_known(id: MethodId) -> bool {
         // exchange.unbind-ok is 51, not 41.
         40 => &[10, 11, 20, 21, 30, 31, 40, 51],
         50 => &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51],
-        60 => &[
-            10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120,
-        ],
+        60 => &[10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120],
         90 => &[10, 11, 20, 21, 30, 31],
         _ => &[],
     };

@@ -26,13 +26,13 @@ pub use content::{ContentHeader, Properties};
 pub use error::{FrameStart, MethodId, WireError};
 pub use field_table::MAX_TABLE_DEPTH;
 pub use frame::{
-    FRAME_OVERHEAD, Frame, FrameKind, MIN_FRAME_MAX, PROTOCOL_HEADER, ProtocolHeader, next_frame,
-    protocol_header, unexpected_frame,
+    FRAME_OVERHEAD, Frame, FrameKind, MIN_FRAME_MAX, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
+    unexpected_frame,
 };
 pub use method::{Ack, Method, Nack, Publish, Reject};
 pub use writer::{
-    DeliverPrefix, reply_text, write_ack, write_deliver, write_get_ok, write_heartbeat, write_method,
-    write_nack, write_return,
+    DeliverPrefix, reply_text, write_ack, write_deliver, write_get_ok, write_heartbeat, write_method, write_nack,
+    write_return,
 };
 
 /// A channel's number on its connection; 0 is the connection itself.

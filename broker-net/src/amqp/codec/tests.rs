@@ -141,13 +141,8 @@ impl Content {
     /// The frames after the method are this content, its body in full frames but for the last.
     fn check(&self, frames: &[AMQPFrame], channel: u16, frame_max: u32) {
         let (header, bodies) = frames.split_first().unwrap();
-        let AMQPFrame::Header(at, header) = header else {
-            panic!("{header:?} is not a content header")
-        };
-        assert_eq!(
-            (*at, header.class_id, header.body_size),
-            (channel, 60, self.body.len() as u64)
-        );
+        let AMQPFrame::Header(at, header) = header else { panic!("{header:?} is not a content header") };
+        assert_eq!((*at, header.class_id, header.body_size), (channel, 60, self.body.len() as u64));
         assert_eq!(header.properties, self.properties);
         let pieces: Vec<&[u8]> = bodies
             .iter()
@@ -436,12 +431,7 @@ fn look_into(payload: &[u8]) {
     }
     let _ = Properties::parse(payload);
     if let Err(error) = Method::parse(payload) {
-        assert!(
-            reply_text(&error.to_connection_error().to_string())
-                .as_str()
-                .len()
-                <= 255
-        );
+        assert!(reply_text(&error.to_connection_error().to_string()).as_str().len() <= 255);
     }
     // The same bytes as arguments of a method that exists.
     for ids in [[0, 60, 0, 40], [0, 50, 0, 10], [0, 10, 0, 11], [0, 60, 0, 20]] {
@@ -487,55 +477,29 @@ fn a_payload_of_frame_max_is_taken_and_one_more_octet_is_not() {
     bytes.push(206);
     let (frame, consumed) = next_frame(&bytes, FRAME_MAX).unwrap().unwrap();
     assert_eq!((frame.payload.len(), consumed), (4096, 4104));
-    assert!(matches!(
-        next_frame(&bytes, FRAME_MAX - 1),
-        Err(WireError::FrameTooLarge { .. })
-    ));
+    assert!(matches!(next_frame(&bytes, FRAME_MAX - 1), Err(WireError::FrameTooLarge { .. })));
 }
 
 #[test]
 fn out_of_place_frame_is_505() {
-    let frame = Frame {
-        kind: FrameKind::Body,
-        channel: ChannelId(1),
-        payload: b"hi",
-    };
+    let frame = Frame { kind: FrameKind::Body, channel: ChannelId(1), payload: b"hi" };
     let error = unexpected_frame(&frame).to_connection_error();
-    assert_eq!(
-        error.to_string(),
-        "UNEXPECTED_FRAME - type 3, all octets = <<\"hi\">>"
-    );
+    assert_eq!(error.to_string(), "UNEXPECTED_FRAME - type 3, all octets = <<\"hi\">>");
 }
 
 #[test]
 fn unknown_method_is_503_and_known_with_bad_arguments_501() {
     let unknown = Method::parse(&[0, 60, 0, 41, 0, 0]).unwrap_err();
-    assert_eq!(
-        unknown,
-        WireError::UnknownMethod {
-            id: MethodId::new(60, 41)
-        }
-    );
-    assert_eq!(
-        unknown.to_connection_error().to_string(),
-        "COMMAND_INVALID - unimplemented method"
-    );
-    let short = Method::parse(&[0, 50, 0, 10, 0, 0, 5, b'q'])
-        .unwrap_err()
-        .to_connection_error();
+    assert_eq!(unknown, WireError::UnknownMethod { id: MethodId::new(60, 41) });
+    assert_eq!(unknown.to_connection_error().to_string(), "COMMAND_INVALID - unimplemented method");
+    let short = Method::parse(&[0, 50, 0, 10, 0, 0, 5, b'q']).unwrap_err().to_connection_error();
     assert_eq!(short.code, ConnectionCode::FrameError);
 }
 
 #[test]
 fn name_that_is_not_utf8_is_502() {
-    for payload in [
-        &[0, 60, 0, 40, 0, 0, 1, 0xff, 0, 0][..],
-        &[0, 50, 0, 10, 0, 0, 1, 0xff, 0, 0, 0, 0, 0],
-    ] {
-        assert_eq!(
-            Method::parse(payload).unwrap_err().to_connection_error().code,
-            ConnectionCode::SyntaxError
-        );
+    for payload in [&[0, 60, 0, 40, 0, 0, 1, 0xff, 0, 0][..], &[0, 50, 0, 10, 0, 0, 1, 0xff, 0, 0, 0, 0, 0]] {
+        assert_eq!(Method::parse(payload).unwrap_err().to_connection_error().code, ConnectionCode::SyntaxError);
     }
 }
 
@@ -552,14 +516,8 @@ fn nested_declare(depth: usize) -> Vec<u8> {
 #[test]
 fn table_nested_to_the_limit_is_read_and_deeper_is_refused() {
     assert!(Method::parse(&nested_declare(MAX_TABLE_DEPTH)).is_ok());
-    assert!(matches!(
-        Method::parse(&nested_declare(MAX_TABLE_DEPTH + 1)),
-        Err(WireError::TableTooDeep { .. })
-    ));
-    assert!(matches!(
-        Method::parse(&nested_declare(10_000)),
-        Err(WireError::TableTooDeep { .. })
-    ));
+    assert!(matches!(Method::parse(&nested_declare(MAX_TABLE_DEPTH + 1)), Err(WireError::TableTooDeep { .. })));
+    assert!(matches!(Method::parse(&nested_declare(10_000)), Err(WireError::TableTooDeep { .. })));
 }
 
 #[test]

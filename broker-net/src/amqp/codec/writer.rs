@@ -37,10 +37,7 @@ impl DeliverPrefix {
     pub fn new(channel: ChannelId, consumer_tag: &str) -> Self {
         let mut bytes = Vec::with_capacity(1 + consumer_tag.len());
         put_short_string(&mut bytes, consumer_tag);
-        Self {
-            channel,
-            consumer_tag: bytes.into_boxed_slice(),
-        }
+        Self { channel, consumer_tag: bytes.into_boxed_slice() }
     }
 
     /// The channel of the consumer.
@@ -52,10 +49,7 @@ impl DeliverPrefix {
     /// The consumer's tag.
     #[must_use]
     pub fn consumer_tag(&self) -> &str {
-        self.consumer_tag
-            .get(1..)
-            .and_then(|tag| std::str::from_utf8(tag).ok())
-            .unwrap_or_default()
+        self.consumer_tag.get(1..).and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default()
     }
 }
 
@@ -173,12 +167,7 @@ fn reserve_content(out: &mut Vec<u8>, arguments: usize, message: &Message<'_>, f
 /// Ends the method frame and writes the content: header frame and body frames, none of them for an empty body.
 fn finish_with_content(out: &mut Vec<u8>, channel: ChannelId, message: &Message<'_>, frame_max: u32) {
     out.push(FRAME_END);
-    put_frame_start(
-        out,
-        FRAME_HEADER,
-        channel,
-        CONTENT_HEADER_BYTES + message.properties.len(),
-    );
+    put_frame_start(out, FRAME_HEADER, channel, CONTENT_HEADER_BYTES + message.properties.len());
     let [class_1, class_2] = BASIC_CLASS_ID.to_be_bytes();
     out.extend_from_slice(&[class_1, class_2, 0, 0]);
     out.extend_from_slice(&(message.body.len() as u64).to_be_bytes());
@@ -206,9 +195,7 @@ fn put_method_start(out: &mut Vec<u8>, channel: ChannelId, method_id: u8, argume
 
 fn put_frame_start(out: &mut Vec<u8>, kind: u8, channel: ChannelId, payload: usize) {
     let [c1, c2] = channel.0.to_be_bytes();
-    let [s1, s2, s3, s4] = u32::try_from(payload)
-        .expect("payloads are cut to frame_max")
-        .to_be_bytes();
+    let [s1, s2, s3, s4] = u32::try_from(payload).expect("payloads are cut to frame_max").to_be_bytes();
     out.extend_from_slice(&[kind, c1, c2, s1, s2, s3, s4]);
 }
 

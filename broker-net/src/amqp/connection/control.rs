@@ -32,10 +32,7 @@ impl Connection {
             _ => return Err(unexpected_frame(frame).to_connection_error().into()),
         }
         let id = MethodId::of(frame.payload).unwrap_or_default();
-        let failure = |error: ConnectionError| Failure {
-            method: id,
-            error: error.into(),
-        };
+        let failure = |error: ConnectionError| Failure { method: id, error: error.into() };
         let method = match Method::parse(frame.payload) {
             Ok(Method::Other(AMQPClass::Connection(method))) => method,
             _ if stopping => return Ok(true),
@@ -49,8 +46,7 @@ impl Connection {
         if outputs.waiting(self.key) > 0 {
             return Ok(false);
         }
-        self.handle_connection_method(method, shard, outputs, now_ms)
-            .map_err(failure)?;
+        self.handle_connection_method(method, shard, outputs, now_ms).map_err(failure)?;
         Ok(true)
     }
 
@@ -161,12 +157,7 @@ impl Connection {
         outputs: &mut Outputs,
     ) -> Result<(), ConnectionError> {
         let vhost = shard.open_vhost(&user, vhost)?;
-        self.session = Some(Box::new(Session {
-            connection: self.key,
-            user,
-            vhost,
-            frame_max: self.frame_max,
-        }));
+        self.session = Some(Box::new(Session { connection: self.key, user, vhost, frame_max: self.frame_max }));
         self.state = State::Running;
         self.deadline_ms = None;
         let stats = shard.stats_mut();

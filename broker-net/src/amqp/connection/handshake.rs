@@ -32,9 +32,7 @@ pub(crate) struct ClientCapabilities {
 impl ClientCapabilities {
     pub(crate) fn new(client_properties: &FieldTable) -> Self {
         let has = |capability: &str| match client_properties.inner().get("capabilities") {
-            Some(AMQPValue::FieldTable(table)) => {
-                table.inner().get(capability) == Some(&AMQPValue::Boolean(true))
-            }
+            Some(AMQPValue::FieldTable(table)) => table.inner().get(capability) == Some(&AMQPValue::Boolean(true)),
             _ => false,
         };
         Self {
@@ -58,10 +56,7 @@ pub(crate) fn start() -> connection::Start {
         ("capabilities", AMQPValue::FieldTable(capabilities)),
         ("cluster_name", text("ringmq")),
         ("copyright", text("Copyright the RingMQ contributors")),
-        (
-            "information",
-            text("RingMQ speaks RabbitMQ's dialect of AMQP 0-9-1. Licensed under Apache-2.0."),
-        ),
+        ("information", text("RingMQ speaks RabbitMQ's dialect of AMQP 0-9-1. Licensed under Apache-2.0.")),
         ("platform", text("RingMQ (Rust)")),
         // Clients choose RabbitMQ's meaning of basic.qos and others of its extensions by this name.
         ("product", text("RabbitMQ")),
@@ -91,12 +86,7 @@ pub(crate) fn tune(config: &Config) -> connection::Tune {
 /// frame-max is below 4096.
 pub(crate) fn check_tune_ok(tune_ok: &connection::TuneOk, config: &Config) -> Result<(), ConnectionError> {
     check_negotiated("frame_max", MIN_FRAME_MAX, config.frame_max, tune_ok.frame_max)?;
-    check_negotiated(
-        "channel_max",
-        1,
-        config.channel_max.into(),
-        tune_ok.channel_max.into(),
-    )
+    check_negotiated("channel_max", 1, config.channel_max.into(), tune_ok.channel_max.into())
 }
 
 fn check_negotiated(field: &str, minimum: u32, offered: u32, value: u32) -> Result<(), ConnectionError> {
@@ -118,16 +108,9 @@ mod tests {
     use super::*;
 
     fn check(frame_max: u32, channel_max: u16, expect: Result<(), &str>) {
-        let tune_ok = connection::TuneOk {
-            channel_max,
-            frame_max,
-            heartbeat: 0,
-        };
+        let tune_ok = connection::TuneOk { channel_max, frame_max, heartbeat: 0 };
         let result = check_tune_ok(&tune_ok, &Config::default());
-        assert_eq!(
-            result.map_err(|error| error.to_string()),
-            expect.map_err(str::to_owned)
-        );
+        assert_eq!(result.map_err(|error| error.to_string()), expect.map_err(str::to_owned));
     }
 
     #[test]
@@ -142,9 +125,7 @@ mod tests {
         check(
             131_073,
             1,
-            Err(
-                "NOT_ALLOWED - negotiated frame_max = 131073 is higher than the maximum allowed value (131072)",
-            ),
+            Err("NOT_ALLOWED - negotiated frame_max = 131073 is higher than the maximum allowed value (131072)"),
         );
         check(
             0,
@@ -163,33 +144,19 @@ mod tests {
         check(
             4096,
             2048,
-            Err(
-                "NOT_ALLOWED - negotiated channel_max = 2048 is higher than the maximum allowed value (2047)",
-            ),
+            Err("NOT_ALLOWED - negotiated channel_max = 2048 is higher than the maximum allowed value (2047)"),
         );
     }
 
     #[test]
     fn capabilities_are_read_from_the_client_properties() {
         let mut capabilities = FieldTable::default();
-        capabilities.insert(
-            ShortString::from("consumer_cancel_notify"),
-            AMQPValue::Boolean(true),
-        );
+        capabilities.insert(ShortString::from("consumer_cancel_notify"), AMQPValue::Boolean(true));
         capabilities.insert(ShortString::from("connection.blocked"), AMQPValue::Boolean(false));
         let mut properties = FieldTable::default();
-        properties.insert(
-            ShortString::from("capabilities"),
-            AMQPValue::FieldTable(capabilities),
-        );
-        let expected = ClientCapabilities {
-            consumer_cancel_notify: true,
-            ..ClientCapabilities::default()
-        };
+        properties.insert(ShortString::from("capabilities"), AMQPValue::FieldTable(capabilities));
+        let expected = ClientCapabilities { consumer_cancel_notify: true, ..ClientCapabilities::default() };
         assert_eq!(ClientCapabilities::new(&properties), expected);
-        assert_eq!(
-            ClientCapabilities::new(&FieldTable::default()),
-            ClientCapabilities::default()
-        );
+        assert_eq!(ClientCapabilities::new(&FieldTable::default()), ClientCapabilities::default());
     }
 }

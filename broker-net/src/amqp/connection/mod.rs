@@ -21,8 +21,8 @@ pub(crate) use self::handshake::ClientCapabilities;
 use self::heartbeat::Heartbeat;
 use super::channel::{Channel, Failure, Flow, Session, Turn};
 use super::codec::{
-    ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame,
-    protocol_header, unexpected_frame,
+    ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
+    unexpected_frame,
 };
 use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
@@ -162,13 +162,7 @@ impl Connection {
     }
 
     /// Takes bytes from the socket: those not consumed before, and any new ones behind them.
-    pub fn handle_input(
-        &mut self,
-        bytes: &[u8],
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-        now_ms: u64,
-    ) -> Input {
+    pub fn handle_input(&mut self, bytes: &[u8], shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) -> Input {
         if bytes.len() > self.presented {
             self.heartbeat.received();
         }
@@ -190,10 +184,7 @@ impl Connection {
         }
         self.presented = bytes.len().saturating_sub(consumed);
         self.stalled = state == InputState::Stalled;
-        Input {
-            consumed: consumed.min(bytes.len()),
-            state,
-        }
+        Input { consumed: consumed.min(bytes.len()), state }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, in the milliseconds of `now_ms`.
@@ -314,13 +305,7 @@ impl Connection {
             Ok(None) => return Step::NeedMore,
             Err(error) => {
                 // Where the next frame starts is not known any more.
-                self.fail(
-                    MethodId::default(),
-                    error.to_connection_error(),
-                    shard,
-                    outputs,
-                    now_ms,
-                );
+                self.fail(MethodId::default(), error.to_connection_error(), shard, outputs, now_ms);
                 self.set_closed(limits::REFUSED_LINGER_MS);
                 return Step::Consumed(bytes.len());
             }
@@ -381,17 +366,10 @@ impl Connection {
         if gate.full {
             return Ok((Flow::Stall, frame.channel));
         }
-        let mut turn = Turn {
-            shard,
-            outputs,
-            session,
-            waiting: gate.waiting,
-        };
+        let mut turn = Turn { shard, outputs, session, waiting: gate.waiting };
         let result = channel.handle_frame(&mut turn, frame, behind);
         self.publishes |= channel.has_published();
-        result
-            .map(|flow| (flow, frame.channel))
-            .map_err(|failure| (channel.key, failure))
+        result.map(|flow| (flow, frame.channel)).map_err(|failure| (channel.key, failure))
     }
 
     /// A frame on a channel that is not open: it must be `channel.open`.
@@ -408,15 +386,10 @@ impl Connection {
             let text = "expected method frame, got non method frame instead";
             return Err(ConnectionCode::UnexpectedFrame.error(text).into());
         }
-        let failure = |error: ConnectionError| Failure {
-            method,
-            error: error.into(),
-        };
+        let failure = |error: ConnectionError| Failure { method, error: error.into() };
         Method::parse(frame.payload).map_err(|error| failure(error.to_connection_error()))?;
         if method != CHANNEL_OPEN {
-            return Err(failure(
-                ConnectionCode::ChannelError.error("expected 'channel.open'"),
-            ));
+            return Err(failure(ConnectionCode::ChannelError.error("expected 'channel.open'")));
         }
         if outputs.waiting(self.key) > 0 {
             return Ok(Flow::Stall);

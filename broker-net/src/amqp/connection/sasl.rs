@@ -13,10 +13,7 @@ pub(crate) struct Credentials<'a> {
 }
 
 /// Reads the response of a mechanism. 503 if the mechanism is not offered, 502 if the response is malformed.
-pub(crate) fn credentials<'a>(
-    mechanism: &str,
-    response: &'a [u8],
-) -> Result<Credentials<'a>, ConnectionError> {
+pub(crate) fn credentials<'a>(mechanism: &str, response: &'a [u8]) -> Result<Credentials<'a>, ConnectionError> {
     match mechanism {
         "PLAIN" => plain(response)
             .ok_or_else(|| ConnectionCode::SyntaxError.error(format!("response {response:?} invalid"))),
@@ -24,10 +21,7 @@ pub(crate) fn credentials<'a>(
             ConnectionCode::SyntaxError
                 .error("AMQPLAIN auth info is missing 'LOGIN' or 'PASSWORD', or is not a table")
         }),
-        _ => {
-            Err(ConnectionCode::CommandInvalid
-                .error(format!("unknown authentication mechanism '{mechanism}'")))
-        }
+        _ => Err(ConnectionCode::CommandInvalid.error(format!("unknown authentication mechanism '{mechanism}'"))),
     }
 }
 
@@ -56,18 +50,13 @@ fn amqplain(mut table: &[u8]) -> Option<Credentials<'_>> {
         }
         table = rest;
     }
-    Some(Credentials {
-        username: username?,
-        password: password?,
-    })
+    Some(Credentials { username: username?, password: password? })
 }
 
 /// A string behind its length, which has `N` bytes in network order.
 fn split_prefixed<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_at_checked(N)?;
-    let length = length
-        .iter()
-        .fold(0, |length, &byte| length << 8 | usize::from(byte));
+    let length = length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
     rest.split_at_checked(length)
 }
 
@@ -94,12 +83,7 @@ mod tests {
         for response in [&b""[..], b"guest", b"\0guest", b"\0\xff\0x"] {
             check("PLAIN", response, Err(502));
         }
-        for response in [
-            &b""[..],
-            b"\x05LOGIN",
-            b"\x05LOGINS\0\0\0\x09guest",
-            b"\x05LOGINI\0\0\0\x01",
-        ] {
+        for response in [&b""[..], b"\x05LOGIN", b"\x05LOGINS\0\0\0\x09guest", b"\x05LOGINI\0\0\0\x01"] {
             check("AMQPLAIN", response, Err(502));
         }
         check("EXTERNAL", b"", Err(503));

@@ -72,12 +72,8 @@ pub(crate) struct Held {
 impl Held {
     fn new(delivery: &Delivery<'_>, token: DeliveryToken) -> Self {
         let message = &delivery.message;
-        let bytes = [
-            message.exchange.as_bytes(),
-            message.routing_key.as_bytes(),
-            message.properties,
-            message.body,
-        ];
+        let bytes =
+            [message.exchange.as_bytes(), message.routing_key.as_bytes(), message.properties, message.body];
         let exchange_end = message.exchange.len();
         let routing_key_end = exchange_end + message.routing_key.len();
         let properties_end = routing_key_end + message.properties.len();
@@ -142,12 +138,7 @@ impl ChannelOutput {
 
     /// Writes a delivery, or holds it back while the channel is at its limit.
     #[inline]
-    pub(crate) fn deliver(
-        &mut self,
-        out: &mut Vec<u8>,
-        delivery: &Delivery<'_>,
-        frame_max: u32,
-    ) -> Delivered {
+    pub(crate) fn deliver(&mut self, out: &mut Vec<u8>, delivery: &Delivery<'_>, frame_max: u32) -> Delivered {
         let Some(index) = self.consumer_index(delivery.consumer) else {
             return Delivered::Nothing;
         };
@@ -172,29 +163,17 @@ impl ChannelOutput {
         }
         self.last_delivery_tag += 1;
         let tag = DeliveryTag(self.last_delivery_tag);
-        write_deliver(
-            out,
-            &consumer.prefix,
-            tag,
-            delivery.redelivered,
-            &delivery.message,
-            frame_max,
-        );
+        write_deliver(out, &consumer.prefix, tag, delivery.redelivered, &delivery.message, frame_max);
         let first = consumer.window_bytes == 0;
         consumer.window_bytes = consumer.window_bytes.saturating_add(delivery.window_bytes());
-        if first {
-            Delivered::WrittenFirst
-        } else {
-            Delivered::Written
-        }
+        if first { Delivered::WrittenFirst } else { Delivered::Written }
     }
 
     /// Numbers a message for `basic.get-ok`; `token` is absent if there is nothing to settle.
     pub(crate) fn fetched(&mut self, queue: QueueRef, token: Option<DeliveryToken>) -> DeliveryTag {
         self.last_delivery_tag += 1;
         if let Some(token) = token {
-            self.unacked
-                .push(Entry::new(self.last_delivery_tag, queue, token, None));
+            self.unacked.push(Entry::new(self.last_delivery_tag, queue, token, None));
         }
         DeliveryTag(self.last_delivery_tag)
     }
@@ -202,9 +181,7 @@ impl ChannelOutput {
     /// Makes room under the channel's limit for messages that were settled.
     pub(crate) fn settled(&mut self, entries: &[Entry]) {
         let counted = entries.iter().filter(|entry| entry.counts_for_prefetch()).count();
-        self.prefetched = self
-            .prefetched
-            .saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX));
+        self.prefetched = self.prefetched.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX));
     }
 
     /// Sets the channel's limit, 0 for none.
@@ -212,10 +189,7 @@ impl ChannelOutput {
         match &mut self.limit {
             Some(limit) => limit.prefetch_count = prefetch_count,
             None if prefetch_count > 0 => {
-                self.limit = Some(Box::new(ChannelLimit {
-                    prefetch_count,
-                    held: VecDeque::new(),
-                }));
+                self.limit = Some(Box::new(ChannelLimit { prefetch_count, held: VecDeque::new() }));
             }
             None => {}
         }
@@ -257,13 +231,7 @@ impl ChannelOutput {
 
     pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str) {
         let prefix = DeliverPrefix::new(self.number, consumer_tag);
-        self.consumers.push(Consumer {
-            id,
-            prefix,
-            queue: None,
-            cancelled: false,
-            window_bytes: 0,
-        });
+        self.consumers.push(Consumer { id, prefix, queue: None, cancelled: false, window_bytes: 0 });
     }
 
     pub(crate) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
@@ -271,14 +239,11 @@ impl ChannelOutput {
     }
 
     pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
-        self.consumer_index(id)
-            .and_then(|index| self.consumers.get_mut(index))
+        self.consumer_index(id).and_then(|index| self.consumers.get_mut(index))
     }
 
     pub(crate) fn consumer_by_tag(&mut self, consumer_tag: &str) -> Option<&mut Consumer> {
-        self.consumers
-            .iter_mut()
-            .find(|consumer| consumer.prefix.consumer_tag() == consumer_tag)
+        self.consumers.iter_mut().find(|consumer| consumer.prefix.consumer_tag() == consumer_tag)
     }
 
     /// Takes the window that a consumer's written deliveries used.
@@ -291,9 +256,7 @@ impl ChannelOutput {
     fn consumer_index(&self, id: ConsumerId) -> Option<usize> {
         match self.consumers.as_slice() {
             [only] => (only.id == id).then_some(0),
-            consumers => consumers
-                .binary_search_by_key(&id.0, |consumer| consumer.id.0)
-                .ok(),
+            consumers => consumers.binary_search_by_key(&id.0, |consumer| consumer.id.0).ok(),
         }
     }
 }

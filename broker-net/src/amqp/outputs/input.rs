@@ -12,10 +12,7 @@ use crate::amqp::connection::ClientCapabilities;
 use crate::amqp::limits;
 
 /// No connection has this key.
-const NO_CONNECTION: ConnectionKey = ConnectionKey {
-    slot: u32::MAX,
-    epoch: u32::MAX,
-};
+const NO_CONNECTION: ConnectionKey = ConnectionKey { slot: u32::MAX, epoch: u32::MAX };
 
 impl Outputs {
     pub(crate) fn open_connection(&mut self) -> ConnectionKey {
@@ -59,16 +56,10 @@ impl Outputs {
             return;
         };
         if !connection.flags.closing {
-            self.counted.messages_confirmed +=
-                write_due_confirms(connection.buffer(&mut self.pool), &mut channel);
+            self.counted.messages_confirmed += write_due_confirms(connection.buffer(&mut self.pool), &mut channel);
         }
         // Nothing may wait for a reply that is of no use any more.
-        for request in connection
-            .requests
-            .waiting
-            .iter_mut()
-            .filter(|request| request.channel == key)
-        {
+        for request in connection.requests.waiting.iter_mut().filter(|request| request.channel == key) {
             request.outcome = Some(Outcome::Frames(Vec::new()));
         }
         let connection = channel.connection;
@@ -98,11 +89,7 @@ impl Outputs {
     /// Answers `connection.close` after the broker has sent its own.
     pub(crate) fn write_late_close_ok(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.get_mut(key) {
-            write_method(
-                connection.buffer(&mut self.pool),
-                ChannelId(0),
-                &reply::close_ok(),
-            );
+            write_method(connection.buffer(&mut self.pool), ChannelId(0), &reply::close_ok());
             connection.mark_ready(&mut self.ready);
         }
     }
@@ -124,33 +111,22 @@ impl Outputs {
         };
         let full = connection.buffer.len() > limits::OUTPUT_BYTES;
         connection.flags.held_back |= full;
-        Gate {
-            waiting: connection.requests.len() > 0,
-            full,
-        }
+        Gate { waiting: connection.requests.len() > 0, full }
     }
 
     /// Requests of the connection that wait for their replies.
     pub(crate) fn waiting(&self, key: ConnectionKey) -> usize {
-        self.connections
-            .get(key)
-            .map_or(0, |connection| connection.requests.len())
+        self.connections.get(key).map_or(0, |connection| connection.requests.len())
     }
 
     pub(crate) fn next_event(&mut self, key: ConnectionKey) -> Option<Event> {
         let connection = self.connections.get_mut(key)?;
-        if connection.events.is_empty() {
-            None
-        } else {
-            Some(connection.events.remove(0))
-        }
+        if connection.events.is_empty() { None } else { Some(connection.events.remove(0)) }
     }
 
     /// Whether something was written since the last call with a heartbeat check due; see `Heartbeat::check`.
     pub(crate) fn written_flag(&mut self, key: ConnectionKey) -> Option<&mut bool> {
-        self.connections
-            .get_mut(key)
-            .map(|connection| &mut connection.flags.written)
+        self.connections.get_mut(key).map(|connection| &mut connection.flags.written)
     }
 
     pub(crate) fn write_heartbeat(&mut self, key: ConnectionKey) {
@@ -168,9 +144,7 @@ impl Outputs {
         if !std::mem::replace(&mut connection.flags.told_blocked, true)
             && connection.capabilities.connection_blocked
         {
-            let blocked = connection::Blocked {
-                reason: reply_text(reason),
-            };
+            let blocked = connection::Blocked { reason: reply_text(reason) };
             let method = AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked));
             self.write_method(key, ChannelId(0), &method);
         }

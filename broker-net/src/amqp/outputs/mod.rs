@@ -104,12 +104,7 @@ impl Outputs {
                 continue;
             };
             if let Some((queue, bytes)) = channel.take_window(consumer) {
-                connection.in_flight.push(Window {
-                    channel: channel_key,
-                    consumer,
-                    queue,
-                    bytes,
-                });
+                connection.in_flight.push(Window { channel: channel_key, consumer, queue, bytes });
             }
         }
         connection.flags.written = true;
@@ -176,8 +171,7 @@ impl Outputs {
             };
             channel.confirms_due = false;
             if !connection.flags.closing {
-                self.counted.messages_confirmed +=
-                    write_due_confirms(connection.buffer(&mut self.pool), channel);
+                self.counted.messages_confirmed += write_due_confirms(connection.buffer(&mut self.pool), channel);
             }
         }
     }
@@ -242,13 +236,7 @@ impl Sessions for Outputs {
         let Some(request) = connection.requests.pop() else {
             return;
         };
-        write_reply(
-            connection.buffer(&mut self.pool),
-            &request,
-            &reply,
-            channel,
-            frame_max,
-        );
+        write_reply(connection.buffer(&mut self.pool), &request, &reply, channel, frame_max);
         if request.kind == RequestKind::Close {
             connection.flags.closing = true;
             connection.events.push(Event::Closed);
@@ -269,15 +257,8 @@ impl Sessions for Outputs {
         let notify = |connection: &ConnectionOutput| connection.capabilities.consumer_cancel_notify;
         if self.connections.get(connection).is_some_and(notify) {
             let consumer_tag = reply_text(consumer.prefix.consumer_tag());
-            let cancel = basic::Cancel {
-                consumer_tag,
-                nowait: true,
-            };
-            self.write_method(
-                connection,
-                number,
-                &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)),
-            );
+            let cancel = basic::Cancel { consumer_tag, nowait: true };
+            self.write_method(connection, number, &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
         }
     }
 
@@ -290,8 +271,7 @@ impl Sessions for Outputs {
         for connection in self.connections.values_mut() {
             let told = std::mem::take(&mut connection.flags.told_blocked);
             if told && connection.capabilities.connection_blocked && !connection.flags.closing {
-                let method =
-                    AMQPClass::Connection(connection::AMQPMethod::Unblocked(connection::Unblocked {}));
+                let method = AMQPClass::Connection(connection::AMQPMethod::Unblocked(connection::Unblocked {}));
                 write_method(connection.buffer(&mut self.pool), ChannelId(0), &method);
                 connection.mark_ready(&mut self.ready);
             }

@@ -28,9 +28,7 @@ impl Outputs {
         self.write_confirms(connection);
         self.write_method(connection, number, &close);
         if let Some(connection) = self.connections.get_mut(connection) {
-            connection
-                .events
-                .push(Event::ChannelFailed { number, channel: key });
+            connection.events.push(Event::ChannelFailed { number, channel: key });
         }
         self.remove_channel(key);
     }
@@ -79,11 +77,7 @@ impl Outputs {
         }
         channel.committing = None;
         let outcome = if confirms.discard() {
-            Outcome::Failed(
-                ChannelCode::PreconditionFailed
-                    .error("partial tx completion")
-                    .into(),
-            )
+            Outcome::Failed(ChannelCode::PreconditionFailed.error("partial tx completion").into())
         } else {
             let mut frames = Vec::new();
             write_method(&mut frames, channel.number, &reply::commit_ok());

@@ -94,16 +94,7 @@ pub(crate) fn write_reply(
     };
     let number = request.number;
     let method = match (reply, &request.kind) {
-        (
-            Reply::BasicGetOk {
-                queue,
-                token,
-                redelivered,
-                message_count,
-                message,
-            },
-            _,
-        ) => {
+        (Reply::BasicGetOk { queue, token, redelivered, message_count, message }, _) => {
             let tag = channel.fetched(*queue, *token);
             write_get_ok(out, number, tag, *redelivered, *message_count, message, frame_max);
             return;
@@ -117,13 +108,7 @@ pub(crate) fn write_reply(
             let consumer_tag = reply_text(consumer.prefix.consumer_tag());
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }))
         }
-        (
-            Reply::BasicCancelOk,
-            RequestKind::Cancel {
-                consumer,
-                consumer_tag,
-            },
-        ) => {
+        (Reply::BasicCancelOk, RequestKind::Cancel { consumer, consumer_tag }) => {
             channel.remove_consumer(*consumer);
             let consumer_tag = reply_text(consumer_tag);
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }))
@@ -141,32 +126,24 @@ pub(crate) fn write_reply(
 /// The replies that concern nothing but names and counts.
 fn definition_reply(reply: &Reply<'_>) -> Option<AMQPClass> {
     Some(match reply {
-        Reply::ExchangeDeclareOk => {
-            AMQPClass::Exchange(exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {}))
-        }
+        Reply::ExchangeDeclareOk => AMQPClass::Exchange(exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {})),
         Reply::ExchangeDeleteOk => AMQPClass::Exchange(exchange::AMQPMethod::DeleteOk(exchange::DeleteOk {})),
         Reply::ExchangeBindOk => AMQPClass::Exchange(exchange::AMQPMethod::BindOk(exchange::BindOk {})),
         Reply::ExchangeUnbindOk => AMQPClass::Exchange(exchange::AMQPMethod::UnbindOk(exchange::UnbindOk {})),
-        Reply::QueueDeclareOk {
-            queue,
-            message_count,
-            consumer_count,
-        } => AMQPClass::Queue(queue::AMQPMethod::DeclareOk(queue::DeclareOk {
-            queue: reply_text(queue),
-            message_count: *message_count,
-            consumer_count: *consumer_count,
-        })),
+        Reply::QueueDeclareOk { queue, message_count, consumer_count } => {
+            AMQPClass::Queue(queue::AMQPMethod::DeclareOk(queue::DeclareOk {
+                queue: reply_text(queue),
+                message_count: *message_count,
+                consumer_count: *consumer_count,
+            }))
+        }
         Reply::QueueBindOk => AMQPClass::Queue(queue::AMQPMethod::BindOk(queue::BindOk {})),
         Reply::QueueUnbindOk => AMQPClass::Queue(queue::AMQPMethod::UnbindOk(queue::UnbindOk {})),
         Reply::QueuePurgeOk { message_count } => {
-            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk {
-                message_count: *message_count,
-            }))
+            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count: *message_count }))
         }
         Reply::QueueDeleteOk { message_count } => {
-            AMQPClass::Queue(queue::AMQPMethod::DeleteOk(queue::DeleteOk {
-                message_count: *message_count,
-            }))
+            AMQPClass::Queue(queue::AMQPMethod::DeleteOk(queue::DeleteOk { message_count: *message_count }))
         }
         _ => return None,
     })
@@ -183,7 +160,4 @@ pub(crate) fn commit_ok() -> AMQPClass {
 }
 
 /// The channel of requests that belong to no channel: no channel has this key.
-pub(crate) const NO_CHANNEL: ChannelKey = ChannelKey {
-    slot: u32::MAX,
-    epoch: u32::MAX,
-};
+pub(crate) const NO_CHANNEL: ChannelKey = ChannelKey { slot: u32::MAX, epoch: u32::MAX };

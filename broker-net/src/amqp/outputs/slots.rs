@@ -43,10 +43,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { slots: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -59,31 +56,20 @@ impl<T> Slots<T> {
             return K::new(index, slot.epoch);
         }
         let index = u32::try_from(self.slots.len()).expect("four billion sockets do not fit a process");
-        self.slots.push(Slot {
-            epoch: 0,
-            value: Some(value),
-        });
+        self.slots.push(Slot { epoch: 0, value: Some(value) });
         K::new(index, 0)
     }
 
     #[inline]
     pub(crate) fn get<K: Key>(&self, key: K) -> Option<&T> {
         let slot = self.slots.get(key.slot() as usize)?;
-        if slot.epoch == key.epoch() {
-            slot.value.as_ref()
-        } else {
-            None
-        }
+        if slot.epoch == key.epoch() { slot.value.as_ref() } else { None }
     }
 
     #[inline]
     pub(crate) fn get_mut<K: Key>(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.slot() as usize)?;
-        if slot.epoch == key.epoch() {
-            slot.value.as_mut()
-        } else {
-            None
-        }
+        if slot.epoch == key.epoch() { slot.value.as_mut() } else { None }
     }
 
     pub(crate) fn remove<K: Key>(&mut self, key: K) -> Option<T> {

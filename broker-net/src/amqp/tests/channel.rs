@@ -5,11 +5,7 @@ use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, queue, tx};
 use super::client::{Client, publish_bytes, run};
 
 fn passive(queue: &str) -> AMQPClass {
-    let declare = queue::Declare {
-        queue: queue.into(),
-        passive: true,
-        ..queue::Declare::default()
-    };
+    let declare = queue::Declare { queue: queue.into(), passive: true, ..queue::Declare::default() };
     AMQPClass::Queue(queue::AMQPMethod::Declare(declare))
 }
 
@@ -18,10 +14,7 @@ fn select() -> AMQPClass {
 }
 
 fn get(queue: &str) -> AMQPClass {
-    AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get {
-        queue: queue.into(),
-        no_ack: true,
-    }))
+    AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get { queue: queue.into(), no_ack: true }))
 }
 
 #[test]
@@ -51,20 +44,13 @@ fn failed_command_closes_the_channel_and_what_follows_on_it_is_discarded() {
         client.declare(1, "discarded");
         client.publish(1, "discarded", b"x");
         client.declare(2, "kept");
-        client
-            .expect(1, "close 404 NOT_FOUND - no queue 'missing' in vhost '/' (50,10)")
-            .await;
+        client.expect(1, "close 404 NOT_FOUND - no queue 'missing' in vhost '/' (50,10)").await;
         client.expect(2, "declare-ok kept 0 0").await;
         let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
         client.send(1, AMQPClass::Channel(close_ok));
         client.open_channel(1).await;
         client.send(1, passive("discarded"));
-        client
-            .expect(
-                1,
-                "close 404 NOT_FOUND - no queue 'discarded' in vhost '/' (50,10)",
-            )
-            .await;
+        client.expect(1, "close 404 NOT_FOUND - no queue 'discarded' in vhost '/' (50,10)").await;
     });
 }
 
@@ -79,9 +65,7 @@ fn empty_queue_name_is_the_last_declared_one() {
         client.expect(1, "get-ok 1 0 [x]").await;
         client.open_channel(2).await;
         client.send(2, get(""));
-        client
-            .expect(2, "close 404 NOT_FOUND - no previously declared queue (60,70)")
-            .await;
+        client.expect(2, "close 404 NOT_FOUND - no previously declared queue (60,70)").await;
     });
 }
 
@@ -91,10 +75,7 @@ fn unnamed_queue_gets_a_generated_name() {
         let mut client = Client::open(&handle).await;
         client.declare(1, "");
         let (_, reply) = client.receive().await;
-        assert!(
-            reply.starts_with("declare-ok amq.gen-") && reply.len() == 45,
-            "{reply}"
-        );
+        assert!(reply.starts_with("declare-ok amq.gen-") && reply.len() == 45, "{reply}");
     });
 }
 
@@ -103,9 +84,7 @@ fn method_on_a_channel_that_is_not_open_closes_the_connection_with_504() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
         client.declare(7, "q");
-        client
-            .expect(0, "close 504 CHANNEL_ERROR - expected 'channel.open' (50,10)")
-            .await;
+        client.expect(0, "close 504 CHANNEL_ERROR - expected 'channel.open' (50,10)").await;
     });
 }
 
@@ -113,10 +92,7 @@ fn method_on_a_channel_that_is_not_open_closes_the_connection_with_504() {
 fn channel_number_above_the_negotiated_maximum_closes_with_530() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        client.send(
-            2048,
-            AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})),
-        );
+        client.send(2048, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
         let expected = "close 530 NOT_ALLOWED - number of channels opened (1) has reached the negotiated \
                         channel_max (2047) (20,10)";
         client.expect(0, expected).await;
@@ -131,9 +107,7 @@ fn flow_can_be_switched_on_but_not_off() {
         client.send(1, flow(true));
         client.expect(1, "FlowOk").await;
         client.send(1, flow(false));
-        client
-            .expect(0, "close 540 NOT_IMPLEMENTED - active=false (20,20)")
-            .await;
+        client.expect(0, "close 540 NOT_IMPLEMENTED - active=false (20,20)").await;
     });
 }
 
@@ -177,12 +151,7 @@ fn ack_that_is_rolled_back_can_be_given_again() {
         client.send(1, AMQPClass::Tx(tx::AMQPMethod::Commit(tx::Commit {})));
         client.expect(1, "CommitOk").await;
         client.ack(1, 1, false);
-        client
-            .expect(
-                1,
-                "close 406 PRECONDITION_FAILED - unknown delivery tag 1 (60,80)",
-            )
-            .await;
+        client.expect(1, "close 406 PRECONDITION_FAILED - unknown delivery tag 1 (60,80)").await;
     });
 }
 
@@ -212,16 +181,8 @@ fn publish_to_a_missing_exchange_closes_the_channel_and_drops_what_follows() {
         let mut bytes = publish_bytes(1, "nowhere", "k", false, b"x");
         bytes.extend_from_slice(&publish_bytes(1, "nowhere", "k", false, &[0; 250_000]));
         client.send_bytes(&bytes);
-        client
-            .expect(
-                1,
-                "close 404 NOT_FOUND - no exchange 'nowhere' in vhost '/' (60,40)",
-            )
-            .await;
-        client.send(
-            1,
-            AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})),
-        );
+        client.expect(1, "close 404 NOT_FOUND - no exchange 'nowhere' in vhost '/' (60,40)").await;
+        client.send(1, AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
         client.open_channel(1).await;
         client.expect_nothing(1).await;
     });

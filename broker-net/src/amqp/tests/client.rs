@@ -20,11 +20,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     let directory = tempfile::tempdir().unwrap();
-    let config = driver::Config {
-        data_dir: directory.path().into(),
-        shards: 1,
-        cpus: vec![0],
-    };
+    let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
     let (done, finished) = flume::bounded(1);
     let serve = move |handle| {
         let scenario = scenario.clone();
@@ -81,23 +77,14 @@ impl Client {
         self.expect(0, "Start").await;
         self.send(0, start_ok(password));
         self.expect(0, "tune 2047 131072 60").await;
-        let tune_ok = connection::TuneOk {
-            channel_max: 2047,
-            frame_max: 131_072,
-            heartbeat: 60,
-        };
+        let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 60 };
         self.send(0, AMQPClass::Connection(connection::AMQPMethod::TuneOk(tune_ok)));
-        let open = connection::Open {
-            virtual_host: vhost.into(),
-        };
+        let open = connection::Open { virtual_host: vhost.into() };
         self.send(0, AMQPClass::Connection(connection::AMQPMethod::Open(open)));
     }
 
     pub(super) async fn open_channel(&mut self, number: u16) {
-        self.send(
-            number,
-            AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})),
-        );
+        self.send(number, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
         self.expect(number, "OpenOk").await;
     }
 
@@ -111,10 +98,7 @@ impl Client {
     }
 
     pub(super) fn declare(&mut self, number: u16, queue: &str) {
-        let declare = queue::Declare {
-            queue: queue.into(),
-            ..queue::Declare::default()
-        };
+        let declare = queue::Declare { queue: queue.into(), ..queue::Declare::default() };
         self.send(number, AMQPClass::Queue(queue::AMQPMethod::Declare(declare)));
     }
 
@@ -133,10 +117,7 @@ impl Client {
     }
 
     pub(super) fn ack(&mut self, number: u16, delivery_tag: u64, multiple: bool) {
-        let ack = basic::Ack {
-            delivery_tag,
-            multiple,
-        };
+        let ack = basic::Ack { delivery_tag, multiple };
         self.send(number, AMQPClass::Basic(basic::AMQPMethod::Ack(ack)));
     }
 
@@ -148,10 +129,7 @@ impl Client {
 
     /// Nothing comes before the answer to a method that is answered at once.
     pub(super) async fn expect_nothing(&mut self, number: u16) {
-        let qos = basic::Qos {
-            prefetch_count: 0,
-            global: false,
-        };
+        let qos = basic::Qos { prefetch_count: 0, global: false };
         self.send(number, AMQPClass::Basic(basic::AMQPMethod::Qos(qos)));
         self.expect(number, "QosOk").await;
     }
@@ -173,9 +151,7 @@ impl Client {
         let now_ms = self.now_ms;
         self.handle.enter(|shard, outputs| {
             outputs.take_ready(&mut Vec::new());
-            let input = self
-                .connection
-                .handle_input(&self.unconsumed, shard, outputs, now_ms);
+            let input = self.connection.handle_input(&self.unconsumed, shard, outputs, now_ms);
             self.unconsumed.drain(..input.consumed);
             self.state = input.state;
             if let Some(bytes) = outputs.flush(self.connection.key()) {
@@ -212,11 +188,7 @@ impl Client {
                 body.extend_from_slice(frame.payload);
                 length += body_length;
             }
-            let shown = if size > 40 {
-                format!("{size} bytes")
-            } else {
-                String::from_utf8(body).unwrap()
-            };
+            let shown = if size > 40 { format!("{size} bytes") } else { String::from_utf8(body).unwrap() };
             text = format!("{text} [{shown}]");
         }
         self.received.drain(..length);
@@ -226,15 +198,8 @@ impl Client {
 
 pub(super) fn start_ok(password: &str) -> AMQPClass {
     let mut capabilities = FieldTable::default();
-    for capability in [
-        "authentication_failure_close",
-        "consumer_cancel_notify",
-        "connection.blocked",
-    ] {
-        capabilities.insert(
-            ShortString::from(capability),
-            amq_protocol::types::AMQPValue::Boolean(true),
-        );
+    for capability in ["authentication_failure_close", "consumer_cancel_notify", "connection.blocked"] {
+        capabilities.insert(ShortString::from(capability), amq_protocol::types::AMQPValue::Boolean(true));
     }
     let mut client_properties = FieldTable::default();
     let capabilities = amq_protocol::types::AMQPValue::FieldTable(capabilities);
@@ -303,10 +268,7 @@ fn describe(class: &AMQPClass) -> String {
     match class {
         AMQPClass::Connection(connection::AMQPMethod::Close(close)) => {
             let (class_id, method_id) = (close.class_id, close.method_id);
-            format!(
-                "close {} {} ({class_id},{method_id})",
-                close.reply_code, close.reply_text
-            )
+            format!("close {} {} ({class_id},{method_id})", close.reply_code, close.reply_text)
         }
         AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked)) => {
             format!("blocked {}", blocked.reason)
@@ -316,23 +278,14 @@ fn describe(class: &AMQPClass) -> String {
         }
         AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
             let (class_id, method_id) = (close.class_id, close.method_id);
-            format!(
-                "close {} {} ({class_id},{method_id})",
-                close.reply_code, close.reply_text
-            )
+            format!("close {} {} ({class_id},{method_id})", close.reply_code, close.reply_text)
         }
         AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
-            format!(
-                "declare-ok {} {} {}",
-                ok.queue, ok.message_count, ok.consumer_count
-            )
+            format!("declare-ok {} {} {}", ok.queue, ok.message_count, ok.consumer_count)
         }
         AMQPClass::Basic(Basic::Deliver(deliver)) => {
             let redelivered = if deliver.redelivered { " redelivered" } else { "" };
-            format!(
-                "deliver {} {}{redelivered}",
-                deliver.consumer_tag, deliver.delivery_tag
-            )
+            format!("deliver {} {}{redelivered}", deliver.consumer_tag, deliver.delivery_tag)
         }
         AMQPClass::Basic(Basic::GetOk(ok)) => format!("get-ok {} {}", ok.delivery_tag, ok.message_count),
         AMQPClass::Basic(Basic::Return(basic)) => format!("return {} {}", basic.reply_code, basic.reply_text),
@@ -340,11 +293,7 @@ fn describe(class: &AMQPClass) -> String {
         AMQPClass::Basic(Basic::CancelOk(ok)) => format!("cancel-ok {}", ok.consumer_tag),
         AMQPClass::Basic(Basic::Cancel(cancel)) => format!("cancel {}", cancel.consumer_tag),
         AMQPClass::Basic(Basic::Ack(ack)) => {
-            format!(
-                "ack {}{}",
-                ack.delivery_tag,
-                if ack.multiple { " multiple" } else { "" }
-            )
+            format!("ack {}{}", ack.delivery_tag, if ack.multiple { " multiple" } else { "" })
         }
         other => {
             let text = format!("{other:?}");

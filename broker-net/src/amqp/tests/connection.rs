@@ -33,10 +33,7 @@ fn wrong_password_closes_with_403_and_keeps_the_client_waiting() {
                  For details see the broker logfile. (0,0)",
             )
             .await;
-        assert_eq!(
-            (client.state, client.connection.linger_ms()),
-            (InputState::Closed, 3000)
-        );
+        assert_eq!((client.state, client.connection.linger_ms()), (InputState::Closed, 3000));
     });
 }
 
@@ -45,9 +42,7 @@ fn missing_vhost_closes_with_530() {
     run(async |handle| {
         let mut client = Client::new(&handle);
         client.handshake("guest", "nowhere").await;
-        client
-            .expect(0, "close 530 NOT_ALLOWED - vhost nowhere not found (10,40)")
-            .await;
+        client.expect(0, "close 530 NOT_ALLOWED - vhost nowhere not found (10,40)").await;
     });
 }
 
@@ -68,9 +63,7 @@ fn everything_between_an_exception_and_close_ok_is_discarded() {
         let mut client = Client::open(&handle).await;
         client.send_bytes(&frame_bytes(1, 1, &[0, 99, 0, 1]));
         client.declare(1, "late");
-        client
-            .expect(0, "close 503 COMMAND_INVALID - unimplemented method (99,1)")
-            .await;
+        client.expect(0, "close 503 COMMAND_INVALID - unimplemented method (99,1)").await;
         client.send(0, close());
         client.expect(0, "CloseOk").await;
         assert_eq!(client.state, InputState::NeedMore);

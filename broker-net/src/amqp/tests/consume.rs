@@ -5,17 +5,11 @@ use amq_protocol::protocol::{AMQPClass, basic, channel, queue};
 use super::client::{Client, run};
 
 fn qos(prefetch_count: u16, global: bool) -> AMQPClass {
-    AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos {
-        prefetch_count,
-        global,
-    }))
+    AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos { prefetch_count, global }))
 }
 
 fn cancel(consumer_tag: &str) -> AMQPClass {
-    let cancel = basic::Cancel {
-        consumer_tag: consumer_tag.into(),
-        nowait: false,
-    };
+    let cancel = basic::Cancel { consumer_tag: consumer_tag.into(), nowait: false };
     AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel))
 }
 
@@ -109,15 +103,10 @@ fn unacknowledged_messages_of_a_closed_channel_come_back_redelivered_and_in_orde
         client.consume(1, "q", "c", false);
         client.expect(1, "consume-ok c").await;
         for message in 1..=3 {
-            client
-                .expect(1, &format!("deliver c {message} [{message}]"))
-                .await;
+            client.expect(1, &format!("deliver c {message} [{message}]")).await;
         }
         client.ack(1, 2, false);
-        client.send(
-            1,
-            AMQPClass::Channel(channel::AMQPMethod::Close(channel::Close::default())),
-        );
+        client.send(1, AMQPClass::Channel(channel::AMQPMethod::Close(channel::Close::default())));
         client.expect(1, "CloseOk").await;
         client.open_channel(1).await;
         client.consume(1, "q", "d", true);
@@ -139,12 +128,7 @@ fn recover_requeues_everything_and_tags_are_not_used_again() {
         client.send(1, AMQPClass::Basic(recover));
         client.expect(1, "deliver c 2 redelivered [1]").await;
         client.ack(1, 1, false);
-        client
-            .expect(
-                1,
-                "close 406 PRECONDITION_FAILED - unknown delivery tag 1 (60,80)",
-            )
-            .await;
+        client.expect(1, "close 406 PRECONDITION_FAILED - unknown delivery tag 1 (60,80)").await;
     });
 }
 
@@ -156,12 +140,7 @@ fn consumer_tag_in_use_closes_the_connection_with_530() {
         client.consume(1, "q", "c", false);
         client.expect(1, "consume-ok c").await;
         client.consume(1, "q", "c", false);
-        client
-            .expect(
-                0,
-                "close 530 NOT_ALLOWED - attempt to reuse consumer tag 'c' (60,20)",
-            )
-            .await;
+        client.expect(0, "close 530 NOT_ALLOWED - attempt to reuse consumer tag 'c' (60,20)").await;
     });
 }
 
@@ -181,10 +160,7 @@ fn consumer_of_a_deleted_queue_is_told() {
         filled(&mut client, 0).await;
         client.consume(1, "q", "c", false);
         client.expect(1, "consume-ok c").await;
-        let delete = queue::Delete {
-            queue: "q".into(),
-            ..queue::Delete::default()
-        };
+        let delete = queue::Delete { queue: "q".into(), ..queue::Delete::default() };
         client.send(1, AMQPClass::Queue(queue::AMQPMethod::Delete(delete)));
         client.expect(1, "cancel c").await;
         client.expect(1, "DeleteOk").await;
@@ -195,14 +171,8 @@ fn consumer_of_a_deleted_queue_is_told() {
 fn prefetch_size_is_not_implemented() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        client.send_bytes(&super::client::frame_bytes(
-            1,
-            1,
-            &[0, 60, 0, 10, 0, 0, 0, 9, 0, 1, 0],
-        ));
-        client
-            .expect(0, "close 540 NOT_IMPLEMENTED - prefetch_size!=0 (9) (60,10)")
-            .await;
+        client.send_bytes(&super::client::frame_bytes(1, 1, &[0, 60, 0, 10, 0, 0, 0, 9, 0, 1, 0]));
+        client.expect(0, "close 540 NOT_IMPLEMENTED - prefetch_size!=0 (9) (60,10)").await;
     });
 }
 
@@ -220,11 +190,7 @@ fn slow_reader_gets_no_more_than_its_window() {
             publisher.publish(1, "q", &[7; 10_000]);
         }
         let unwritten = handle.enter(|_, outputs| outputs.flush(key)).unwrap();
-        assert!(
-            (200_000..300_000).contains(&unwritten.len()),
-            "{}",
-            unwritten.len()
-        );
+        assert!((200_000..300_000).contains(&unwritten.len()), "{}", unwritten.len());
         handle.enter(|shard, outputs| outputs.written(key, unwritten, shard));
         client.resume();
         let (_, delivered) = client.receive().await;

@@ -11,10 +11,7 @@ fn select() -> AMQPClass {
 }
 
 fn publish_method(number: u16, routing_key: &str) -> Vec<u8> {
-    let publish = basic::Publish {
-        routing_key: routing_key.into(),
-        ..basic::Publish::default()
-    };
+    let publish = basic::Publish { routing_key: routing_key.into(), ..basic::Publish::default() };
     method_bytes(number, &AMQPClass::Basic(basic::AMQPMethod::Publish(publish)))
 }
 
@@ -72,10 +69,7 @@ fn large_body_is_collected_from_its_frames() {
         client.declare(1, "q");
         client.expect(1, "declare-ok q 0 0").await;
         client.publish(1, "q", &vec![1; 1_000_000]);
-        let get = basic::Get {
-            queue: "q".into(),
-            no_ack: true,
-        };
+        let get = basic::Get { queue: "q".into(), no_ack: true };
         client.send(1, AMQPClass::Basic(basic::AMQPMethod::Get(get)));
         client.expect(1, "get-ok 1 0 [1000000 bytes]").await;
     });
@@ -100,40 +94,22 @@ fn frames_out_of_place_close_the_connection_with_505() {
             async move {
                 let mut client = Client::open(&handle).await;
                 client.send_bytes(&bytes);
-                client
-                    .expect(0, &format!("close 505 UNEXPECTED_FRAME - {expected}"))
-                    .await;
+                client.expect(0, &format!("close 505 UNEXPECTED_FRAME - {expected}")).await;
             }
         });
     };
-    check(
-        header_bytes(1, 3),
-        "expected method frame, got non method frame instead (60,40)",
-    );
+    check(header_bytes(1, 3), "expected method frame, got non method frame instead (60,40)");
     let two_methods = [publish_method(1, "q"), publish_method(1, "q")].concat();
-    check(
-        two_methods,
-        "expected content header for class 60, got non content header frame instead (0,0)",
-    );
+    check(two_methods, "expected content header for class 60, got non content header frame instead (0,0)");
     let no_header = [publish_method(1, "q"), frame_bytes(3, 1, b"x")].concat();
-    check(
-        no_header,
-        "expected content header for class 60, got non content header frame instead (60,40)",
-    );
+    check(no_header, "expected content header for class 60, got non content header frame instead (60,40)");
 }
 
 #[test]
 fn body_beyond_the_announced_size_is_501() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        client.send_bytes(
-            &[
-                publish_method(1, "q"),
-                header_bytes(1, 2),
-                frame_bytes(3, 1, b"xyz"),
-            ]
-            .concat(),
-        );
+        client.send_bytes(&[publish_method(1, "q"), header_bytes(1, 2), frame_bytes(3, 1, b"xyz")].concat());
         let text = "close 501 FRAME_ERROR - content body frame exceeds remaining content size (60,40)";
         client.expect(0, text).await;
     });
@@ -165,10 +141,7 @@ fn publishes_of_one_turn_are_confirmed_with_one_ack() {
         client.expect(1, "ack 6").await;
         handle.enter(|shard, _| {
             let stats = shard.stats_mut();
-            assert_eq!(
-                (stats.messages_confirmed, stats.queues_declared, stats.publishers),
-                (6, 1, 1)
-            );
+            assert_eq!((stats.messages_confirmed, stats.queues_declared, stats.publishers), (6, 1, 1));
         });
     });
 }
@@ -177,15 +150,10 @@ fn publishes_of_one_turn_are_confirmed_with_one_ack() {
 fn immediate_is_not_implemented() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        let publish = basic::Publish {
-            immediate: true,
-            ..basic::Publish::default()
-        };
+        let publish = basic::Publish { immediate: true, ..basic::Publish::default() };
         client.send(1, AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
         client.send_bytes(&header_bytes(1, 0));
-        client
-            .expect(0, "close 540 NOT_IMPLEMENTED - immediate=true (60,40)")
-            .await;
+        client.expect(0, "close 540 NOT_IMPLEMENTED - immediate=true (60,40)").await;
     });
 }
 

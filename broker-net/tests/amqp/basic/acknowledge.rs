@@ -22,10 +22,7 @@ fn get_counts_what_is_left_and_says_empty() {
         assert!(get(&session, "got").await.is_none());
         let options = BasicGetOptions::default();
         let missing = session.basic_get("missing".into(), options).await;
-        assert_eq!(
-            error_of(missing),
-            (404, "NOT_FOUND - no queue 'missing' in vhost '/'".into())
-        );
+        assert_eq!(error_of(missing), (404, "NOT_FOUND - no queue 'missing' in vhost '/'".into()));
     });
 }
 
@@ -35,11 +32,7 @@ fn no_ack_get_settles_at_once() {
         let session = broker.open().await;
         declare(&session, "settled").await;
         publish(&session, "", "settled", "1").await;
-        session
-            .basic_get("settled".into(), BasicGetOptions { no_ack: true })
-            .await
-            .unwrap()
-            .expect("a message");
+        session.basic_get("settled".into(), BasicGetOptions { no_ack: true }).await.unwrap().expect("a message");
         session.connection.close(200, "bye".into()).await.unwrap();
         let session = broker.open().await;
         assert!(get(&session, "settled").await.is_none());
@@ -63,10 +56,7 @@ fn messages_of_a_lost_consumer_come_back_redelivered_in_order() {
         worker.connection.close(200, "gone".into()).await.unwrap();
         for number in 0..10 {
             let delivery = next(&mut second).await;
-            assert_eq!(
-                (body(&delivery), delivery.redelivered),
-                (number.to_string().as_str(), true)
-            );
+            assert_eq!((body(&delivery), delivery.redelivered), (number.to_string().as_str(), true));
         }
     });
 }
@@ -82,31 +72,16 @@ fn ack_multiple_settles_all_up_to_the_tag() {
         for _ in 0..10 {
             get(&session, "multiple").await.expect("a message");
         }
-        session
-            .basic_ack(7, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
-        session
-            .basic_recover(BasicRecoverOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_ack(7, BasicAckOptions { multiple: true }).await.unwrap();
+        session.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
         assert_eq!(message_count(&session, "multiple").await, 3);
         for number in ["7", "8", "9"] {
             assert_eq!(body(&get(&session, "multiple").await.expect("a message")), number);
         }
         // Tag 0 means all; with none outstanding it is fine too.
-        session
-            .basic_ack(0, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
-        session
-            .basic_ack(0, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
-        session
-            .basic_recover(BasicRecoverOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_ack(0, BasicAckOptions { multiple: true }).await.unwrap();
+        session.basic_ack(0, BasicAckOptions { multiple: true }).await.unwrap();
+        session.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
         assert_eq!(message_count(&session, "multiple").await, 0);
     });
 }
@@ -117,23 +92,14 @@ fn unknown_delivery_tag_is_406() {
         let session = broker.open().await;
         declare(&session, "tags").await;
         let mut raw = Raw::open(broker);
-        let reject = basic(Basic::Reject(Reject {
-            delivery_tag: 5,
-            requeue: true,
-        }));
-        for (method, tag, id) in [
-            (ack(5, false), 5, 80),
-            (ack(5, true), 5, 80),
-            (ack(0, false), 0, 80),
-            (reject, 5, 90),
-        ] {
+        let reject = basic(Basic::Reject(Reject { delivery_tag: 5, requeue: true }));
+        for (method, tag, id) in
+            [(ack(5, false), 5, 80), (ack(5, true), 5, 80), (ack(0, false), 0, 80), (reject, 5, 90)]
+        {
             raw.send(1, &method);
             let closed = raw.channel_closed(1);
             assert_eq!((closed.code, closed.method), (406, (60, id)));
-            assert_eq!(
-                closed.text,
-                format!("PRECONDITION_FAILED - unknown delivery tag {tag}")
-            );
+            assert_eq!(closed.text, format!("PRECONDITION_FAILED - unknown delivery tag {tag}"));
             raw.open_channel(1);
         }
         // Twice is once too many.
@@ -144,10 +110,7 @@ fn unknown_delivery_tag_is_406() {
         }
         raw.send(1, &ack(1, false));
         raw.send(1, &ack(1, false));
-        assert_eq!(
-            raw.channel_closed(1).text,
-            "PRECONDITION_FAILED - unknown delivery tag 1"
-        );
+        assert_eq!(raw.channel_closed(1).text, "PRECONDITION_FAILED - unknown delivery tag 1");
     });
 }
 
@@ -162,21 +125,12 @@ fn nack_with_requeue_puts_messages_back_in_order() {
         for _ in 0..4 {
             get(&session, "back").await.expect("a message");
         }
-        let options = BasicNackOptions {
-            multiple: true,
-            requeue: true,
-        };
+        let options = BasicNackOptions { multiple: true, requeue: true };
         session.basic_nack(3, options).await.unwrap();
-        session
-            .basic_reject(4, BasicRejectOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_reject(4, BasicRejectOptions { requeue: true }).await.unwrap();
         for number in 0..6 {
             let message = get(&session, "back").await.expect("a message");
-            assert_eq!(
-                (body(&message), message.redelivered),
-                (number.to_string().as_str(), number < 4)
-            );
+            assert_eq!((body(&message), message.redelivered), (number.to_string().as_str(), number < 4));
         }
     });
 }
@@ -192,24 +146,9 @@ fn reject_without_requeue_drops_the_message() {
         for _ in 0..3 {
             get(&session, "dropped").await.expect("a message");
         }
-        session
-            .basic_reject(2, BasicRejectOptions { requeue: false })
-            .await
-            .unwrap();
-        session
-            .basic_nack(
-                1,
-                BasicNackOptions {
-                    multiple: false,
-                    requeue: false,
-                },
-            )
-            .await
-            .unwrap();
-        session
-            .basic_recover(BasicRecoverOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_reject(2, BasicRejectOptions { requeue: false }).await.unwrap();
+        session.basic_nack(1, BasicNackOptions { multiple: false, requeue: false }).await.unwrap();
+        session.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
         assert_eq!(message_count(&session, "dropped").await, 1);
         assert_eq!(body(&get(&session, "dropped").await.expect("a message")), "3");
     });
@@ -227,16 +166,10 @@ fn recover_brings_back_all_unacked_messages() {
         for _ in 0..3 {
             next(&mut consumer).await;
         }
-        session
-            .basic_recover(BasicRecoverOptions { requeue: true })
-            .await
-            .unwrap();
+        session.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
         for number in 0..3 {
             let delivery = next(&mut consumer).await;
-            assert_eq!(
-                (body(&delivery), delivery.redelivered),
-                (number.to_string().as_str(), true)
-            );
+            assert_eq!((body(&delivery), delivery.redelivered), (number.to_string().as_str(), true));
             assert_eq!(delivery.delivery_tag, number + 4);
         }
         let mut raw = Raw::open(broker);

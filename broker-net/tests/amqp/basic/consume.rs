@@ -1,9 +1,7 @@
 //! Consuming: tags, prefetch, turns, cancelling.
 
 use super::{consume, consume_no_ack, raw_consume, raw_get};
-use crate::harness::{
-    Raw, basic, body, declare, error_of, get, message_count, next, publish, queue, scenario,
-};
+use crate::harness::{Raw, basic, body, declare, error_of, get, message_count, next, publish, queue, scenario};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Cancel, Consume, ConsumeOk};
 use amq_protocol::protocol::queue::{AMQPMethod as Queue, Delete};
@@ -27,10 +25,7 @@ fn prefetch_limits_what_a_consumer_holds() {
             assert_eq!(body(&next(&mut consumer).await), expect.to_string());
         }
         assert_eq!(message_count(&session, "window").await, 7);
-        session
-            .basic_ack(2, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
+        session.basic_ack(2, BasicAckOptions { multiple: true }).await.unwrap();
         for expect in 3..5 {
             assert_eq!(body(&next(&mut consumer).await), expect.to_string());
         }
@@ -45,10 +40,7 @@ fn global_prefetch_limits_the_channel() {
     scenario(async |broker| {
         let session = broker.open().await;
         declare(&session, "global").await;
-        session
-            .basic_qos(3, BasicQosOptions { global: true })
-            .await
-            .unwrap();
+        session.basic_qos(3, BasicQosOptions { global: true }).await.unwrap();
         let mut first = consume(&session, "global", "first").await;
         let mut second = consume(&session, "global", "second").await;
         for number in 0..10 {
@@ -61,10 +53,7 @@ fn global_prefetch_limits_the_channel() {
         }
         tags.sort_unstable();
         assert_eq!(tags, [1, 2, 3]);
-        session
-            .basic_ack(3, BasicAckOptions { multiple: true })
-            .await
-            .unwrap();
+        session.basic_ack(3, BasicAckOptions { multiple: true }).await.unwrap();
         for _ in 0..3 {
             let delivery = futures_lite::future::or(next(&mut first), next(&mut second)).await;
             tags.push(delivery.delivery_tag);
@@ -113,11 +102,7 @@ fn prefetch_one_gives_the_fast_worker_more() {
         // The slow one works on its first message all the time.
         let held = next(&mut slow_consumer).await;
         for _ in 0..19 {
-            next(&mut fast_consumer)
-                .await
-                .ack(BasicAckOptions::default())
-                .await
-                .unwrap();
+            next(&mut fast_consumer).await.ack(BasicAckOptions::default()).await.unwrap();
         }
         held.ack(BasicAckOptions::default()).await.unwrap();
     });
@@ -131,18 +116,12 @@ fn cancelled_consumer_gets_nothing_more_and_keeps_what_it_has() {
         let mut consumer = consume(&session, "cancelled", "tag").await;
         publish(&session, "", "cancelled", "1").await;
         let held = next(&mut consumer).await;
-        session
-            .basic_cancel("tag".into(), BasicCancelOptions::default())
-            .await
-            .unwrap();
+        session.basic_cancel("tag".into(), BasicCancelOptions::default()).await.unwrap();
         publish(&session, "", "cancelled", "2").await;
         assert_eq!(message_count(&session, "cancelled").await, 1);
         held.ack(BasicAckOptions::default()).await.unwrap();
         assert!(consumer.next().await.is_none());
-        session
-            .basic_cancel("unknown".into(), BasicCancelOptions::default())
-            .await
-            .unwrap();
+        session.basic_cancel("unknown".into(), BasicCancelOptions::default()).await.unwrap();
     });
 }
 
@@ -153,24 +132,10 @@ fn consumer_is_told_when_its_queue_is_deleted() {
         declare(&session, "deleted").await;
         let mut raw = Raw::open(broker);
         let answer = raw.call(1, &raw_consume("deleted", "tag"));
-        assert_eq!(
-            answer,
-            basic(Basic::ConsumeOk(ConsumeOk {
-                consumer_tag: "tag".into()
-            }))
-        );
-        session
-            .queue_delete("deleted".into(), QueueDeleteOptions::default())
-            .await
-            .unwrap();
+        assert_eq!(answer, basic(Basic::ConsumeOk(ConsumeOk { consumer_tag: "tag".into() })));
+        session.queue_delete("deleted".into(), QueueDeleteOptions::default()).await.unwrap();
         let notice = raw.method(1);
-        assert_eq!(
-            notice,
-            basic(Basic::Cancel(Cancel {
-                consumer_tag: "tag".into(),
-                nowait: true
-            }))
-        );
+        assert_eq!(notice, basic(Basic::Cancel(Cancel { consumer_tag: "tag".into(), nowait: true })));
     });
 }
 
@@ -205,30 +170,17 @@ fn exclusive_consumer_is_alone() {
     scenario(async |broker| {
         let session = broker.open().await;
         declare(&session, "alone").await;
-        let exclusive = BasicConsumeOptions {
-            exclusive: true,
-            ..BasicConsumeOptions::default()
-        };
+        let exclusive = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let arguments = FieldTable::default();
-        let _alone = session
-            .basic_consume("alone".into(), "".into(), exclusive, arguments.clone())
-            .await
-            .unwrap();
+        let _alone = session.basic_consume("alone".into(), "".into(), exclusive, arguments.clone()).await.unwrap();
         let other = broker.open().await;
         let shared = BasicConsumeOptions::default();
-        let refused = other
-            .basic_consume("alone".into(), "".into(), shared, arguments.clone())
-            .await;
-        let expect = (
-            403,
-            "ACCESS_REFUSED - queue 'alone' in vhost '/' in exclusive use".to_owned(),
-        );
+        let refused = other.basic_consume("alone".into(), "".into(), shared, arguments.clone()).await;
+        let expect = (403, "ACCESS_REFUSED - queue 'alone' in vhost '/' in exclusive use".to_owned());
         assert_eq!(error_of(refused), expect);
         declare(&session, "not alone").await;
         let _shared = consume(&session, "not alone", "").await;
-        let refused = session
-            .basic_consume("not alone".into(), "".into(), exclusive, arguments)
-            .await;
+        let refused = session.basic_consume("not alone".into(), "".into(), exclusive, arguments).await;
         assert_eq!(error_of(refused).0, 403);
     });
 }
@@ -238,13 +190,8 @@ fn consume_from_a_missing_queue_is_404() {
     scenario(async |broker| {
         let session = broker.open().await;
         let options = BasicConsumeOptions::default();
-        let missing = session
-            .basic_consume("missing".into(), "".into(), options, FieldTable::default())
-            .await;
-        assert_eq!(
-            error_of(missing),
-            (404, "NOT_FOUND - no queue 'missing' in vhost '/'".into())
-        );
+        let missing = session.basic_consume("missing".into(), "".into(), options, FieldTable::default()).await;
+        assert_eq!(error_of(missing), (404, "NOT_FOUND - no queue 'missing' in vhost '/'".into()));
     });
 }
 
@@ -290,20 +237,10 @@ fn nowait_consume_and_cancel_send_no_answer() {
         for _ in 0..2 {
             raw.next().expect("the content");
         }
-        raw.send(
-            1,
-            &basic(Basic::Cancel(Cancel {
-                consumer_tag: "tag".into(),
-                nowait: true,
-            })),
-        );
+        raw.send(1, &basic(Basic::Cancel(Cancel { consumer_tag: "tag".into(), nowait: true })));
         raw.open_channel(2);
         // A request that fails is told although nobody waits for its answer.
-        let consume = Consume {
-            queue: "missing".into(),
-            nowait: true,
-            ..Consume::default()
-        };
+        let consume = Consume { queue: "missing".into(), nowait: true, ..Consume::default() };
         raw.send(1, &basic(Basic::Consume(consume)));
         assert_eq!(raw.channel_closed(1).code, 404);
     });

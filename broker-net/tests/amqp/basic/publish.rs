@@ -22,10 +22,7 @@ fn hello_world() {
         let mut consumer = consume(&session, "hello", "").await;
         let delivery = next(&mut consumer).await;
         assert_eq!(body(&delivery), "Hello World!");
-        assert_eq!(
-            (delivery.exchange.as_str(), delivery.routing_key.as_str()),
-            ("", "hello")
-        );
+        assert_eq!((delivery.exchange.as_str(), delivery.routing_key.as_str()), ("", "hello"));
         assert_eq!((delivery.delivery_tag, delivery.redelivered), (1, false));
         delivery.ack(BasicAckOptions::default()).await.unwrap();
         drop(session);
@@ -46,10 +43,7 @@ fn order_holds_from_one_publisher_to_one_consumer() {
         }
         for number in 0..5000 {
             let delivery = next(&mut consumer).await;
-            assert_eq!(
-                (body(&delivery), delivery.delivery_tag),
-                (number.to_string().as_str(), number + 1)
-            );
+            assert_eq!((body(&delivery), delivery.delivery_tag), (number.to_string().as_str(), number + 1));
         }
     });
 }
@@ -61,9 +55,7 @@ fn bodies_of_all_sizes_arrive_whole() {
         declare(&session, "sizes").await;
         let mut consumer = consume_no_ack(&session, "sizes").await;
         for size in [0, 1, 131_063, 131_064, 131_065, 300_000, 5_000_000] {
-            let sent: Vec<u8> = (0..size)
-                .map(|at: u32| at.to_le_bytes()[0] ^ at.to_le_bytes()[1])
-                .collect();
+            let sent: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
             session
                 .basic_publish(
                     "".into(),
@@ -89,10 +81,7 @@ fn properties_arrive_as_they_were_sent() {
             .with_content_encoding("utf-8".into())
             .with_headers(table([
                 ("x", AMQPValue::LongInt(-7)),
-                (
-                    "nested",
-                    AMQPValue::FieldTable(table([("y", AMQPValue::LongString("z".into()))])),
-                ),
+                ("nested", AMQPValue::FieldTable(table([("y", AMQPValue::LongString("z".into()))]))),
             ]))
             .with_delivery_mode(1)
             .with_priority(3)
@@ -105,19 +94,10 @@ fn properties_arrive_as_they_were_sent() {
             .with_user_id("guest".into())
             .with_app_id("a".into());
         session
-            .basic_publish(
-                "".into(),
-                "properties".into(),
-                BasicPublishOptions::default(),
-                b"",
-                properties.clone(),
-            )
+            .basic_publish("".into(), "properties".into(), BasicPublishOptions::default(), b"", properties.clone())
             .await
             .unwrap();
-        assert_eq!(
-            get(&session, "properties").await.expect("the message").properties,
-            properties
-        );
+        assert_eq!(get(&session, "properties").await.expect("the message").properties, properties);
     });
 }
 
@@ -130,15 +110,9 @@ fn empty_body_is_sent_without_a_body_frame() {
         raw.publish(1, "empty", b"");
         raw.send(1, &raw_get("empty"));
         raw.send(1, &basic(Basic::Qos(Qos::default())));
-        assert!(matches!(
-            raw.next(),
-            Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))
-        ));
+        assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))));
         assert!(matches!(raw.next(), Some(AMQPFrame::Header(1, header)) if header.body_size == 0));
-        assert!(matches!(
-            raw.next(),
-            Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::QosOk(_))))
-        ));
+        assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::QosOk(_))))));
     });
 }
 
@@ -146,38 +120,18 @@ fn empty_body_is_sent_without_a_body_frame() {
 fn unroutable_mandatory_message_is_returned() {
     scenario(async |broker| {
         let session = broker.open().await;
-        session
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .unwrap();
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
+        session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = BasicProperties::default().with_message_id("m".into());
         let confirmation = session
-            .basic_publish(
-                "amq.direct".into(),
-                "nowhere".into(),
-                options,
-                b"back",
-                properties.clone(),
-            )
+            .basic_publish("amq.direct".into(), "nowhere".into(), options, b"back", properties.clone())
             .await
             .unwrap()
             .await
             .unwrap();
-        let returned = confirmation
-            .take_message()
-            .expect("the message came back before its ack");
-        assert_eq!(
-            (returned.reply_code, returned.reply_text.as_str()),
-            (312, "NO_ROUTE")
-        );
-        assert_eq!(
-            (returned.exchange.as_str(), returned.routing_key.as_str()),
-            ("amq.direct", "nowhere")
-        );
+        let returned = confirmation.take_message().expect("the message came back before its ack");
+        assert_eq!((returned.reply_code, returned.reply_text.as_str()), (312, "NO_ROUTE"));
+        assert_eq!((returned.exchange.as_str(), returned.routing_key.as_str()), ("amq.direct", "nowhere"));
         assert_eq!(
             (returned.delivery.data.as_slice(), &returned.delivery.properties),
             (&b"back"[..], &properties)
@@ -189,10 +143,7 @@ fn unroutable_mandatory_message_is_returned() {
 fn publish_to_a_missing_exchange_closes_the_channel_404() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let publish = Publish {
-            exchange: "missing".into(),
-            ..Publish::default()
-        };
+        let publish = Publish { exchange: "missing".into(), ..Publish::default() };
         raw.send(1, &basic(Basic::Publish(publish)));
         raw.header(1, 0);
         let closed = raw.channel_closed(1);
@@ -205,21 +156,12 @@ fn publish_to_a_missing_exchange_closes_the_channel_404() {
 fn immediate_prefetch_size_and_large_messages_are_refused() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let publish = Publish {
-            immediate: true,
-            ..Publish::default()
-        };
+        let publish = Publish { immediate: true, ..Publish::default() };
         raw.send(1, &basic(Basic::Publish(publish)));
         raw.header(1, 0);
         assert_eq!(raw.closed().code, 540);
         let mut raw = Raw::open(broker);
-        raw.send(
-            1,
-            &basic(Basic::Qos(Qos {
-                prefetch_count: 1,
-                global: false,
-            })),
-        );
+        raw.send(1, &basic(Basic::Qos(Qos { prefetch_count: 1, global: false })));
         raw.method(1);
         raw.frame(1, 1, &[0, 60, 0, 10, 0, 0, 0, 9, 0, 0, 0]);
         assert_eq!(raw.closed().code, 540);
@@ -231,13 +173,7 @@ fn message_larger_than_the_limit_closes_the_channel_406() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
         let size = (16 << 20) + 1;
-        raw.send(
-            1,
-            &basic(Basic::Publish(Publish {
-                routing_key: "q".into(),
-                ..Publish::default()
-            })),
-        );
+        raw.send(1, &basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() })));
         raw.header(1, size);
         let piece = vec![0; 131_064];
         let mut left = usize::try_from(size).unwrap();
@@ -260,28 +196,13 @@ fn message_larger_than_the_limit_closes_the_channel_406() {
 fn expiration_and_user_id_are_checked() {
     scenario(async |broker| {
         for (properties, text) in [
-            (
-                BasicProperties::default().with_expiration("soon".into()),
-                "invalid expiration",
-            ),
-            (
-                BasicProperties::default().with_user_id("somebody".into()),
-                "user_id property set to 'somebody'",
-            ),
+            (BasicProperties::default().with_expiration("soon".into()), "invalid expiration"),
+            (BasicProperties::default().with_user_id("somebody".into()), "user_id property set to 'somebody'"),
         ] {
             let session = broker.open().await;
-            session
-                .confirm_select(ConfirmSelectOptions::default())
-                .await
-                .unwrap();
+            session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
             let refused = session
-                .basic_publish(
-                    "".into(),
-                    "q".into(),
-                    BasicPublishOptions::default(),
-                    b"",
-                    properties,
-                )
+                .basic_publish("".into(), "q".into(), BasicPublishOptions::default(), b"", properties)
                 .await
                 .unwrap()
                 .await;
@@ -340,10 +261,7 @@ fn queues_of_every_shard_are_reached_from_every_connection() {
                 publish(&session, "", &format!("spread-{number}"), &round.to_string()).await;
             }
             for number in 0..16 {
-                assert_eq!(
-                    message_count(&session, &format!("spread-{number}")).await,
-                    round + 1
-                );
+                assert_eq!(message_count(&session, &format!("spread-{number}")).await, round + 1);
             }
         }
         let mut consumers = Vec::new();
@@ -364,33 +282,19 @@ fn queues_of_every_shard_are_reached_from_every_connection() {
 fn internal_exchange_takes_no_publish_403() {
     scenario(async |broker| {
         let session = broker.open().await;
-        let options = ExchangeDeclareOptions {
-            internal: true,
-            ..ExchangeDeclareOptions::default()
-        };
+        let options = ExchangeDeclareOptions { internal: true, ..ExchangeDeclareOptions::default() };
         session
-            .exchange_declare(
-                "inside".into(),
-                lapin::ExchangeKind::Fanout,
-                options,
-                FieldTable::default(),
-            )
+            .exchange_declare("inside".into(), lapin::ExchangeKind::Fanout, options, FieldTable::default())
             .await
             .unwrap();
         let mut raw = Raw::open(broker);
-        let publish = Publish {
-            exchange: "inside".into(),
-            ..Publish::default()
-        };
+        let publish = Publish { exchange: "inside".into(), ..Publish::default() };
         raw.send(1, &basic(Basic::Publish(publish)));
         raw.header(1, 0);
         let closed = raw.channel_closed(1);
         assert_eq!(
             (closed.code, closed.text.as_str()),
-            (
-                403,
-                "ACCESS_REFUSED - cannot publish to internal exchange 'inside' in vhost '/'"
-            )
+            (403, "ACCESS_REFUSED - cannot publish to internal exchange 'inside' in vhost '/'")
         );
     });
 }

@@ -33,19 +33,14 @@ impl Broker {
     /// Starts a broker, or takes the one that the environment names.
     pub(crate) fn start(flags: &[&str]) -> Self {
         match env::var("RINGMQ_TEST_BROKER") {
-            Ok(address) => Self {
-                process: None,
-                address: address.parse().unwrap(),
-            },
+            Ok(address) => Self { process: None, address: address.parse().unwrap() },
             Err(_) => Self::spawn(flags),
         }
     }
 
     /// Starts a broker that the test may kill; `None` if the tests run against a broker that was there before.
     pub(crate) fn start_own(flags: &[&str]) -> Option<Self> {
-        env::var("RINGMQ_TEST_BROKER")
-            .is_err()
-            .then(|| Self::spawn(flags))
+        env::var("RINGMQ_TEST_BROKER").is_err().then(|| Self::spawn(flags))
     }
 
     fn spawn(flags: &[&str]) -> Self {
@@ -53,16 +48,7 @@ impl Broker {
         let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
         let log = Arc::default();
         let (child, ended, address) = start_process(&data_dir, &flags, &log);
-        Self {
-            process: Some(Process {
-                child,
-                ended,
-                flags,
-                data_dir,
-                log,
-            }),
-            address,
-        }
+        Self { process: Some(Process { child, ended, flags, data_dir, log }), address }
     }
 
     fn process(&mut self) -> &mut Process {
@@ -123,10 +109,7 @@ impl Drop for Broker {
         let _ = process.child.kill();
         let _ = process.child.wait();
         if thread::panicking() {
-            let log = process
-                .log
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let log = process.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             eprintln!("log of the broker:\n{}", log.join("\n"));
         }
     }

@@ -54,14 +54,7 @@ pub(crate) fn error_of<T>(result: lapin::Result<T>) -> (u16, String) {
 
 /// Declares a transient queue without arguments that everybody may use.
 pub(crate) async fn declare(channel: &Channel, queue: &str) -> Queue {
-    channel
-        .queue_declare(
-            queue.into(),
-            QueueDeclareOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .unwrap()
+    channel.queue_declare(queue.into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap()
 }
 
 /// Publishes a transient message; does not wait.
@@ -69,13 +62,7 @@ pub(crate) async fn publish(channel: &Channel, exchange: &str, routing_key: &str
     let options = BasicPublishOptions::default();
     let properties = BasicProperties::default();
     channel
-        .basic_publish(
-            exchange.into(),
-            routing_key.into(),
-            options,
-            body.as_bytes(),
-            properties,
-        )
+        .basic_publish(exchange.into(), routing_key.into(), options, body.as_bytes(), properties)
         .await
         .unwrap();
 }
@@ -87,23 +74,13 @@ pub(crate) fn persistent() -> BasicProperties {
 
 /// Gets a message without acknowledging it.
 pub(crate) async fn get(channel: &Channel, queue: &str) -> Option<BasicGetMessage> {
-    channel
-        .basic_get(queue.into(), BasicGetOptions::default())
-        .await
-        .unwrap()
+    channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap()
 }
 
 /// Ready messages in a queue.
 pub(crate) async fn message_count(channel: &Channel, queue: &str) -> u32 {
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel
-        .queue_declare(queue.into(), options, FieldTable::default())
-        .await
-        .unwrap()
-        .message_count()
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
 }
 
 /// The next message of a consumer that is not cancelled.

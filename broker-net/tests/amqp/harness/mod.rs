@@ -35,10 +35,7 @@ pub(crate) fn own_process(flags: &[&str], test: impl AsyncFnOnce(&mut Broker)) {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ended = runtime.block_on(async { tokio::time::timeout(STUCK, test).await });
     // A test that failed or is stuck may leave tasks behind that wait for the broker.
     runtime.shutdown_background();

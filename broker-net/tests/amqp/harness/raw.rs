@@ -84,11 +84,7 @@ impl Raw {
         let stream = TcpStream::connect(broker.address).unwrap();
         stream.set_read_timeout(Some(STUCK)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            input: Vec::new(),
-            heartbeats: 0,
-        }
+        Self { stream, input: Vec::new(), heartbeats: 0 }
     }
 
     /// Connects as guest to the virtual host `/` and opens channel 1.
@@ -101,10 +97,7 @@ impl Raw {
         let mut raw = Self::connect(broker);
         let answer = raw.handshake(login);
         assert!(
-            matches!(
-                answer,
-                AMQPClass::Connection(protocol::connection::AMQPMethod::OpenOk(_))
-            ),
+            matches!(answer, AMQPClass::Connection(protocol::connection::AMQPMethod::OpenOk(_))),
             "{answer:?}"
         );
         raw.open_channel(1);
@@ -116,10 +109,7 @@ impl Raw {
         use protocol::connection::{AMQPMethod, Open, TuneOk};
         self.write(b"AMQP\x00\x00\x09\x01");
         let start = self.method(0);
-        assert!(
-            matches!(start, AMQPClass::Connection(AMQPMethod::Start(_))),
-            "{start:?}"
-        );
+        assert!(matches!(start, AMQPClass::Connection(AMQPMethod::Start(_))), "{start:?}");
         self.start_ok(login);
         let tune = match self.method(0) {
             AMQPClass::Connection(AMQPMethod::Tune(tune)) => tune,
@@ -133,12 +123,7 @@ impl Raw {
                 heartbeat: login.heartbeat,
             })),
         );
-        self.send(
-            0,
-            &connection(AMQPMethod::Open(Open {
-                virtual_host: login.vhost.into(),
-            })),
-        );
+        self.send(0, &connection(AMQPMethod::Open(Open { virtual_host: login.vhost.into() })));
         self.method(0)
     }
 
@@ -159,10 +144,7 @@ impl Raw {
     pub(crate) fn open_channel(&mut self, id: u16) {
         use protocol::channel::{AMQPMethod, Open};
         let answer = self.call(id, &channel(AMQPMethod::Open(Open {})));
-        assert!(
-            matches!(answer, AMQPClass::Channel(AMQPMethod::OpenOk(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, AMQPClass::Channel(AMQPMethod::OpenOk(_))), "{answer:?}");
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -194,10 +176,7 @@ impl Raw {
     /// Publishes through the default exchange.
     pub(crate) fn publish(&mut self, channel: u16, queue: &str, body: &[u8]) {
         use protocol::basic::{AMQPMethod, Publish};
-        let method = Publish {
-            routing_key: queue.into(),
-            ..Publish::default()
-        };
+        let method = Publish { routing_key: queue.into(), ..Publish::default() };
         self.send(channel, &basic(AMQPMethod::Publish(method)));
         self.header(channel, body.len() as u64);
         if !body.is_empty() {
@@ -264,10 +243,7 @@ impl Raw {
             panic!("{answer:?} is not connection.close");
         };
         // The broker may have closed the socket for good, as after a frame error.
-        let _ = self.stream.write_all(&encode(&AMQPFrame::Method(
-            0,
-            connection(AMQPMethod::CloseOk(CloseOk {})),
-        )));
+        let _ = self.stream.write_all(&encode(&AMQPFrame::Method(0, connection(AMQPMethod::CloseOk(CloseOk {})))));
         assert_eq!(self.rest(), b"");
         Closed {
             code: close.reply_code,

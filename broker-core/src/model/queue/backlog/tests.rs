@@ -9,20 +9,11 @@ use super::*;
 /// Entries of a segment are 8 bytes apart here.
 fn position(segment: u32, seq: u64) -> Position {
     let offset = u32::try_from(seq * 8).unwrap();
-    Position {
-        segment: SegmentId(segment),
-        offset,
-        length: 8,
-    }
+    Position { segment: SegmentId(segment), offset, length: 8 }
 }
 
 fn entry(log: LogKind, segment: u32, seq: u64) -> Entry {
-    Entry {
-        seq: Seq(seq),
-        position: position(segment, seq),
-        log,
-        redelivered: false,
-    }
+    Entry { seq: Seq(seq), position: position(segment, seq), log, redelivered: false }
 }
 
 #[derive(Clone, Debug)]
@@ -68,11 +59,7 @@ struct Model {
 impl Model {
     fn push(&mut self, durable: bool) {
         self.next_seq += 1;
-        let log = if durable {
-            LogKind::Durable
-        } else {
-            LogKind::Volatile
-        };
+        let log = if durable { LogKind::Durable } else { LogKind::Volatile };
         self.live.insert((durable, self.next_seq), self.active);
         self.ready.insert(self.next_seq);
         self.backlog.push_back(entry(log, self.active, self.next_seq));
@@ -92,19 +79,9 @@ impl Model {
     fn load(&mut self, log: LogKind, run: Run) {
         let durable = log == LogKind::Durable;
         let range = (durable, run.first.0)..=(durable, run.last.0);
-        let in_run = self
-            .live
-            .range(range)
-            .filter(|(_, segment)| **segment == run.segment.0);
-        let entries: Vec<Entry> = in_run
-            .take(50)
-            .map(|((_, seq), segment)| entry(log, *segment, *seq))
-            .collect();
-        let through = if entries.len() == 50 {
-            entries[49].seq
-        } else {
-            run.last
-        };
+        let in_run = self.live.range(range).filter(|(_, segment)| **segment == run.segment.0);
+        let entries: Vec<Entry> = in_run.take(50).map(|((_, seq), segment)| entry(log, *segment, *seq)).collect();
+        let through = if entries.len() == 50 { entries[49].seq } else { run.last };
         self.backlog.loaded(log, entries, through);
     }
 
@@ -115,17 +92,12 @@ impl Model {
             Step::Requeue(which) if !self.popped.is_empty() => {
                 let entry = self.popped.swap_remove(which % self.popped.len());
                 self.ready.insert(entry.seq.0);
-                self.backlog.insert(Entry {
-                    redelivered: true,
-                    ..entry
-                });
+                self.backlog.insert(Entry { redelivered: true, ..entry });
             }
             Step::Seal => {
                 let segment = SegmentId(self.active);
-                self.backlog
-                    .collapse(LogKind::Durable, segment, Seq(self.delivered));
-                self.backlog
-                    .collapse(LogKind::Volatile, segment, Seq(self.delivered));
+                self.backlog.collapse(LogKind::Durable, segment, Seq(self.delivered));
+                self.backlog.collapse(LogKind::Volatile, segment, Seq(self.delivered));
                 self.active += 1;
             }
             Step::Rewrite(which) if self.active > 0 => {
@@ -135,10 +107,7 @@ impl Model {
             Step::Purge => {
                 let mut entries = Vec::new();
                 let mut runs = 0;
-                self.backlog.take_all(
-                    |entry| entries.push(entry.seq.0),
-                    |_, run| runs += u64::from(run.count),
-                );
+                self.backlog.take_all(|entry| entries.push(entry.seq.0), |_, run| runs += u64::from(run.count));
                 assert_eq!(entries.len() as u64 + runs, self.ready.len() as u64);
                 let held: BTreeSet<u64> = self.popped.iter().map(|entry| entry.seq.0).collect();
                 self.live.retain(|(_, seq), _| held.contains(seq));
@@ -154,10 +123,7 @@ impl Model {
         assert_eq!(head.map(|entry| entry.seq.0), self.ready.pop_first());
         let Some(head) = head else { return };
         let durable = head.log == LogKind::Durable;
-        assert_eq!(
-            self.live.get(&(durable, head.seq.0)),
-            Some(&head.position.segment.0)
-        );
+        assert_eq!(self.live.get(&(durable, head.seq.0)), Some(&head.position.segment.0));
         self.backlog.pop(head);
         self.delivered = self.delivered.max(head.seq.0);
         // Every third message is acked at once, the others are held.
@@ -174,10 +140,7 @@ impl Model {
         for ((durable, seq), segment) in &mut self.live {
             if *durable && *segment == old {
                 *segment = active;
-                moved.push(broker_store::Entry {
-                    seq: Seq(*seq),
-                    position: position(active, *seq),
-                });
+                moved.push(broker_store::Entry { seq: Seq(*seq), position: position(active, *seq) });
             }
         }
         self.backlog.relocate(LogKind::Durable, SegmentId(old), &moved);
@@ -210,9 +173,7 @@ fn a_sealed_segment_keeps_the_head_loaded_and_nothing_else() {
     backlog.collapse(LogKind::Durable, SegmentId(1), Seq(0));
     assert_eq!(backlog.len(), 100_000);
     assert_eq!(backlog.durable.pieces.len(), 2);
-    let Some(Piece::Loaded(head)) = backlog.durable.pieces.front() else {
-        panic!("the head is loaded")
-    };
+    let Some(Piece::Loaded(head)) = backlog.durable.pieces.front() else { panic!("the head is loaded") };
     assert_eq!(head.len(), HEAD_ENTRIES);
 }
 
@@ -223,8 +184,6 @@ fn an_idle_backlog_that_was_used_once_holds_little_memory() {
     while let Head::Entry(entry) = backlog.head() {
         backlog.pop(entry);
     }
-    let Some(Piece::Loaded(rest)) = backlog.volatile.pieces.front() else {
-        panic!("a piece stays")
-    };
+    let Some(Piece::Loaded(rest)) = backlog.volatile.pieces.front() else { panic!("a piece stays") };
     assert!(rest.capacity() <= HEAD_ENTRIES);
 }
