@@ -1,7 +1,10 @@
 //! Getting, acknowledging and giving back.
 
-use super::{ack, consume, raw_get};
-use crate::harness::{Raw, basic, body, declare, error_of, get, message_count, next, publish, scenario};
+use super::{ack, consume, raw_consume, raw_get};
+use crate::harness::{
+    Raw, basic, body, declare, error_of, get, message_count, next, publish, scenario, scenario_with,
+};
+use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Recover, Reject};
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRecoverOptions, BasicRejectOptions,
@@ -175,5 +178,24 @@ fn recover_brings_back_all_unacked_messages() {
         let mut raw = Raw::open(broker);
         raw.send(1, &basic(Basic::Recover(Recover { requeue: false })));
         assert_eq!(raw.closed().code, 540);
+    });
+}
+
+#[test]
+fn recover_ok_comes_before_the_messages_it_brings_back() {
+    // lapin, for one, forgets what comes before recover-ok. With one shard the queue is at hand.
+    scenario_with(&["--shards", "1"], async |broker| {
+        let session = broker.open().await;
+        declare(&session, "soon").await;
+        let mut raw = Raw::open(broker);
+        raw.call(1, &raw_consume("soon", "tag"));
+        publish(&session, "", "soon", "1").await;
+        for _ in 0..3 {
+            raw.next().expect("the message");
+        }
+        let answer = raw.call(1, &basic(Basic::Recover(Recover { requeue: true })));
+        assert!(matches!(answer, AMQPClass::Basic(Basic::RecoverOk(_))), "{answer:?}");
+        let message = raw.method(1);
+        assert!(matches!(message, AMQPClass::Basic(Basic::Deliver(_))), "{message:?}");
     });
 }
