@@ -488,6 +488,7 @@ where
 {
     let fs = GlommioFs::default();
     let opened = open::shard(&fs, &seed.data_dir, seed.id, seed.placement, &seed.definitions).await;
+    drop(seed.definitions);
     let (shard, found) = match opened {
         Ok(opened) => opened,
         Err(error) => {

@@ -33,8 +33,10 @@ impl Channel {
             AMQPMethod::Qos(qos) => self.qos(turn, &qos, prefetch_size(payload)),
             AMQPMethod::Recover(recover) => {
                 check_requeue(recover.requeue)?;
+                // Before what it brings back: clients drop the deliveries that they get until recover-ok.
+                let flow = self.write(turn, AMQPClass::Basic(AMQPMethod::RecoverOk(basic::RecoverOk {})))?;
                 self.recover(turn);
-                self.write(turn, AMQPClass::Basic(AMQPMethod::RecoverOk(basic::RecoverOk {})))
+                Ok(flow)
             }
             AMQPMethod::RecoverAsync(recover) => {
                 check_requeue(recover.requeue)?;
