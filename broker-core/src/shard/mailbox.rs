@@ -85,6 +85,8 @@ pub(super) enum Op {
     Request(Box<TopologyRequest>),
     /// The sender has applied this round of changes.
     Applied(Round),
+    /// The disk of one of the sender's partitions is full, or is no more: publishers everywhere are concerned.
+    DiskFull(bool),
     /// From the registrar: to be applied in this order.
     Apply {
         round: Round,

@@ -54,6 +54,9 @@ mod turn;
 pub use access::AuthenticationFailure;
 pub use publisher::Publisher;
 
+/// Told to publishers while a disk has no room for a log.
+const DISK_FULL: &str = "low on disk";
+
 /// The state of one shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -74,7 +77,8 @@ pub struct Shard {
     exclusive_owners: FxHashMap<ConnectionKey, ()>,
     /// `basic.get`s that wait for pages.
     waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
-    blocked: Option<&'static str>,
+    /// Shards, this one included, that have a partition whose disk is full.
+    disk_full: Vec<ShardId>,
     stats: ShardStats,
     scratch_queues: Vec<QueueId>,
     scratch_targets: NumberedTargets,
@@ -151,7 +155,7 @@ impl Shard {
             touched: FxHashMap::default(),
             exclusive_owners: FxHashMap::default(),
             waiting_gets: FxHashMap::default(),
-            blocked: None,
+            disk_full: Vec::new(),
             stats: ShardStats::default(),
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),
@@ -167,7 +171,7 @@ impl Shard {
     /// The reason for which publishers are blocked, if they are (`connection.blocked`).
     #[must_use]
     pub fn blocked(&self) -> Option<&'static str> {
-        self.blocked
+        (!self.disk_full.is_empty()).then_some(DISK_FULL)
     }
 
     /// The counters of the connections on this shard, for them to count in.

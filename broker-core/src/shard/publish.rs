@@ -30,7 +30,8 @@ impl Shard {
     ///
     /// # Errors
     /// 403 without write permission on the exchange or if it is internal, 404 if it does not exist, 406 for an
-    /// `expiration` that is not a number or a `user_id` that is not the caller's; 501 for properties that cannot be read.
+    /// `expiration` that is not a number or a `user_id` that is not the caller's; 501 for properties that cannot be
+    /// read. 406 also if a log cannot take the message and nobody waits for a confirm that could say so.
     pub fn publish(
         &mut self,
         sessions: &mut impl Sessions,
@@ -61,15 +62,31 @@ impl Shard {
 
         let confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
         let persistent = properties.is_persistent();
-        if publisher.find(message.routing_key).is_none() {
+        let uncached;
+        let targets = if publisher.seek(message.routing_key) {
+            publisher.targets()
+        } else {
             let (targets, cacheable) = self.route(caller.vhost, message, &properties)?;
-            if !cacheable {
-                return Ok(self.distribute(sessions, &targets, message, persistent, confirm, publish.mandatory));
+            if cacheable {
+                publisher.remember(message.routing_key, targets);
+                publisher.targets()
+            } else {
+                uncached = targets;
+                &uncached
             }
-            publisher.remember(message.routing_key, targets);
+        };
+        let published = self.distribute(sessions, targets, message, persistent, confirm, publish.mandatory);
+        if published.refused && confirm.is_none() {
+            return Err(self.refusal().into());
         }
-        let targets = publisher.find(message.routing_key).expect("it is remembered");
-        Ok(self.distribute(sessions, targets, message, persistent, confirm, publish.mandatory))
+        Ok(published)
+    }
+
+    /// Why a log of this shard did not take a message.
+    fn refusal(&self) -> ChannelError {
+        let failed = self.partitions.values().any(|partition| partition.logs.durable.is_poisoned());
+        let reason = if failed { "a log of this server has failed" } else { "the disk of this server is full" };
+        ChannelCode::PreconditionFailed.error(format!("message refused: {reason}"))
     }
 
     fn check_user_id(&self, caller: Caller<'_>, user_id: &str) -> Result<(), ChannelError> {

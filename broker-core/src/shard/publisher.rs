@@ -57,17 +57,22 @@ impl Publisher {
         self.verdict = Some(verdict);
     }
 
-    /// The remembered targets of a routing key.
-    pub(super) fn find(&mut self, routing_key: &str) -> Option<&Targets> {
-        match self.routes.get(self.last) {
-            Some((key, _)) if **key == *routing_key => {}
-            _ => self.last = *self.by_key.get(routing_key)? as usize,
+    /// Goes to what is remembered of a routing key; false if that is nothing.
+    pub(super) fn seek(&mut self, routing_key: &str) -> bool {
+        if self.routes.get(self.last).is_some_and(|(key, _)| **key == *routing_key) {
+            return true;
         }
-        self.routes.get(self.last).map(|(_, targets)| targets)
+        match self.by_key.get(routing_key) {
+            Some(index) => {
+                self.last = *index as usize;
+                true
+            }
+            None => false,
+        }
     }
 
-    /// Remembers the targets of a routing key, and returns them.
-    pub(super) fn remember(&mut self, routing_key: &str, targets: Targets) -> &Targets {
+    /// Remembers the targets of a routing key, and goes there.
+    pub(super) fn remember(&mut self, routing_key: &str, targets: Targets) {
         if self.routes.len() >= MAX_REMEMBERED_KEYS {
             self.forget_routes();
         }
@@ -75,6 +80,10 @@ impl Publisher {
         let index = u32::try_from(self.last).expect("bounded by MAX_REMEMBERED_KEYS");
         self.by_key.insert(routing_key.into(), index);
         self.routes.push((routing_key.into(), targets));
+    }
+
+    /// The targets of the routing key that was last sought with success, or remembered.
+    pub(super) fn targets(&self) -> &Targets {
         &self.routes[self.last].1
     }
 
@@ -97,12 +106,12 @@ mod tests {
         publisher.remember("a", Targets::default());
         publisher.remember("b", Targets::default());
         assert!(publisher.enter(1, "x").is_some());
-        assert!(publisher.find("a").is_some() && publisher.find("b").is_some() && publisher.find("c").is_none());
+        assert!(publisher.seek("a") && publisher.seek("b") && !publisher.seek("c"));
         assert!(publisher.enter(1, "y").is_none());
-        assert!(publisher.find("a").is_none());
+        assert!(!publisher.seek("a"));
         publisher.remember("a", Targets::default());
         assert!(publisher.enter(2, "y").is_none());
-        assert!(publisher.find("a").is_none());
+        assert!(!publisher.seek("a"));
     }
 
     #[test]

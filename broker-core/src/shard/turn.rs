@@ -5,7 +5,7 @@ use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, Partitio
 
 use super::ask::deliver_answer;
 use super::mailbox::{Batch, Op};
-use super::partition::PartitionEvent;
+use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
@@ -13,9 +13,6 @@ use crate::ids::{QueueRef, ShardId};
 use crate::model::queue::Queue;
 use crate::model::queue::consumer::ChannelAddress;
 use crate::session::{Delivery, Reply, Sessions};
-
-/// Told to publishers while a disk has no room for a log.
-const DISK_FULL: &str = "low on disk";
 
 impl Shard {
     /// Carries out what another shard has sent.
@@ -59,6 +56,7 @@ impl Shard {
             }
             Op::Request(request) => self.execute(sessions, *request),
             Op::Applied(round) => self.applied(sessions, round),
+            Op::DiskFull(full) => self.set_disk_full(sessions, from, full),
             Op::Apply { round, changes } => {
                 for change in changes.iter() {
                     self.apply(sessions, change);
@@ -156,9 +154,11 @@ impl Shard {
                 }
             }
             PartitionEvent::NoSpace => {
-                let full = self.partitions.values().any(|partition| partition.no_space());
-                self.blocked = full.then_some(DISK_FULL);
-                sessions.blocked(self.blocked);
+                let full = self.partitions.values().any(Partition::no_space);
+                for peer in (0..self.placement.shards()).map(ShardId).filter(|peer| *peer != self.id) {
+                    self.peers.batch(peer).push(Op::DiskFull(full));
+                }
+                self.set_disk_full(sessions, self.id, full);
             }
             PartitionEvent::Failed(kind, error) => {
                 let partition = partition.0;
@@ -167,6 +167,18 @@ impl Shard {
             PartitionEvent::Trouble(kind, error) => {
                 tracing::warn!(partition = partition.0, ?kind, %error, "trouble with the log");
             }
+        }
+    }
+
+    /// A shard has a partition whose disk is full, or none any more.
+    fn set_disk_full(&mut self, sessions: &mut impl Sessions, shard: ShardId, full: bool) {
+        let before = self.blocked();
+        self.disk_full.retain(|other| *other != shard);
+        if full {
+            self.disk_full.push(shard);
+        }
+        if self.blocked() != before {
+            sessions.blocked(self.blocked());
         }
     }
 

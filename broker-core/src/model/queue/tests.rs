@@ -156,7 +156,7 @@ fn a_consumer_gets_no_more_than_its_window() {
     let given = bench.out.0.len();
     let window = crate::limits::CONSUMER_WINDOW_BYTES as usize;
     assert_eq!(given, window.div_ceil(100_000 + 2 + crate::limits::DELIVERY_OVERHEAD_BYTES as usize));
-    assert_eq!(bench.queue.message_count() as usize, 20 - given);
+    assert_eq!(bench.queue.message_count(), 20 - given as u64);
     assert!(bench.queue.return_window(channel(1), ConsumerId(1), 200_000));
     bench.pump();
     assert!(bench.out.0.len() > given);
