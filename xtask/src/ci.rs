@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::crash::Crash;
 use crate::fuzz::Fuzz;
 use crate::sim::Sim;
@@ -20,6 +21,7 @@ const STEPS: &[Step] = &[
     ("sim smoke", |workspace| Sim::smoke().run(workspace)),
     ("fuzz smoke", |workspace| Fuzz::smoke().run(workspace)),
     ("crash smoke", |workspace| Crash::smoke().run(workspace)),
+    ("backlog smoke", |workspace| Backlog::smoke().run(workspace)),
     ("bench smoke", bench),
 ];
 

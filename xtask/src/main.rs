@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
+mod backlog;
 mod broker;
 mod ci;
 mod compare;
@@ -37,6 +38,8 @@ enum Task {
     Interop(interop::Interop),
     /// kill -9 under confirmed load, restart, check that nothing confirmed is lost
     Crash(crash::Crash),
+    /// A large backlog leaves memory, survives kill -9 and drains in order
+    Backlog(backlog::Backlog),
     /// The storage simulation with injected faults, from a seed
     Sim(sim::Sim),
     /// The property tests and fuzz bodies with many more cases than in a test run
@@ -66,6 +69,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test => test::run(&workspace),
         Task::Interop(task) => task.run(&workspace),
         Task::Crash(task) => task.run(&workspace),
+        Task::Backlog(task) => task.run(&workspace),
         Task::Sim(task) => task.run(&workspace),
         Task::Fuzz(task) => task.run(&workspace),
         Task::Load(task) => task.run(&workspace),
