@@ -43,7 +43,7 @@ pub enum StartError {
     LockedMemory {
         /// The hard limit.
         allowed: Bytes,
-        /// [`limits::LOCKED_MEMORY`].
+        /// What the rings of a few shards need.
         needed: Bytes,
     },
     /// The kernel has no io_uring, or this process may not use it.

@@ -52,7 +52,7 @@ pub(super) struct Window {
     pub(super) bytes: u32,
 }
 
-/// See [`Outputs::gate`].
+/// See [`Outputs::gate`](super::Outputs::gate).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gate {
     /// Replies are outstanding.
