@@ -9,9 +9,9 @@ use crate::ids::{Lsn, QueueId, SegmentId};
 pub enum LogEvent {
     /// Every record up to this one is on disk.
     Durable(Lsn),
-    /// The segment has an index: its messages may be kept as a [`Run`] from now on.
+    /// The segment has an index: its messages may be kept as a [`Run`](super::Run) from now on.
     Sealed(SegmentId),
-    /// Something that was asked for with [`Log::page_in`] or [`Log::load`] has come: try again.
+    /// Something that was asked for with [`Log::page_in`](super::Log::page_in) or [`Log::load`](super::Log::load) has come: try again.
     PagedIn(SegmentId),
     /// These live messages of the queue have left segment `from`, whose positions and runs end now. Ascending.
     Moved {

@@ -11,7 +11,7 @@ use crate::ids::SegmentId;
 use crate::map::Mapping;
 use crate::segment::index::IndexBuilder;
 
-/// An operation that the log asks for. Give it to [`perform`](super::perform).
+/// An operation that the log asks for. Give it to [`perform()`](super::perform()).
 #[derive(Debug)]
 pub struct IoOp(pub(super) Op);
 
