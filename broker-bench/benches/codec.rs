@@ -5,8 +5,9 @@
 use std::hint::black_box;
 
 use broker_core::model::message::Message;
+use broker_core::model::properties::Properties;
 use broker_net::amqp::codec::{
-    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, Method, Properties, next_frame, write_deliver,
+    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, Method, next_frame, write_deliver,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

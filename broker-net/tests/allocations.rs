@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
 use broker_core::model::message::Message;
+use broker_core::model::properties::Properties;
 use broker_core::shard::driver::{self, ShardHandle};
 use broker_net::amqp::codec::{
-    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, FrameKind, Method, MethodId, Properties, next_frame,
-    write_ack, write_deliver, write_method,
+    ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, FrameKind, Method, MethodId, next_frame, write_ack,
+    write_deliver, write_method,
 };
 use broker_net::amqp::{Config, Connection, InputState, Outputs};
 use futures_lite::future::yield_now;

@@ -41,6 +41,9 @@ const ACK_EVERY: usize = 20;
 /// Each queue is emptied in every so manieth round; otherwise what was found stays for the next crash.
 const EMPTIED_EVERY: usize = 4;
 
+/// How long the client library may take to see that its connection is gone.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
 /// After this time a message that a queue has is taken as never coming.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -152,10 +155,14 @@ impl Client {
 }
 
 impl Load {
-    /// Waits for the end of every task after the broker has been killed.
+    /// Waits for the end of every task after the broker has been killed. A task that does not see its connection end
+    /// is ended: what it had not noted counts as neither confirmed nor received.
     pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
-        for task in self.tasks.drain(..) {
-            task.await??;
+        for mut task in self.tasks.drain(..) {
+            match tokio::time::timeout(END_PATIENCE, &mut task).await {
+                Ok(ended) => ended??,
+                Err(_) => task.abort(),
+            }
         }
         Ok(())
     }

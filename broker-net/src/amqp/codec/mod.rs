@@ -1,7 +1,7 @@
 //! The AMQP 0-9-1 codec: bytes to frames, methods and content headers, and back. Pure: no I/O, no state.
 //!
-//! Reading borrows from the receive buffer. [`next_frame`] finds a frame in place; [`Method::parse`],
-//! [`ContentHeader::parse`] and [`Properties::parse`] look into its payload. The methods of the hot path
+//! Reading borrows from the receive buffer. [`next_frame`] finds a frame in place; [`Method::parse`] and
+//! [`ContentHeader::parse`] look into its payload. The methods of the hot path
 //! (publish, ack, nack, reject) are read by hand and allocate nothing; all others go through `amq-protocol`.
 //! Writing appends whole frames to a `Vec<u8>`, which grows at most once per message.
 //!
@@ -22,7 +22,7 @@ mod writer;
 #[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests;
 
-pub use content::{ContentHeader, Properties};
+pub use content::ContentHeader;
 pub use error::{FrameStart, MethodId, WireError};
 pub use field_table::MAX_TABLE_DEPTH;
 pub use frame::{

@@ -329,23 +329,6 @@ proptest! {
     }
 
     #[test]
-    fn properties_are_seen_as_the_peer_wrote_them(properties in properties()) {
-        let raw = encode_properties(&properties);
-        let seen = Properties::parse(&raw).unwrap();
-        prop_assert_eq!(seen.delivery_mode, *properties.delivery_mode());
-        prop_assert_eq!(seen.priority, *properties.priority());
-        prop_assert_eq!(seen.reply_to, properties.reply_to().as_ref().map(|text| text.as_str()));
-        prop_assert_eq!(seen.expiration, properties.expiration().as_ref().map(|text| text.as_str()));
-        prop_assert_eq!(seen.user_id, properties.user_id().as_ref().map(|text| text.as_str()));
-        let headers = seen.headers.map(|raw| parse_field_table(raw).unwrap());
-        prop_assert_eq!(headers.as_ref().map(|(rest, _)| *rest), headers.as_ref().map(|_| &[][..]));
-        prop_assert_eq!(headers.map(|(_, table)| table), properties.headers().clone());
-        for cut in 0..raw.len() {
-            prop_assert!(Properties::parse(&raw[..cut]).is_err(), "cut at {cut}");
-        }
-    }
-
-    #[test]
     fn cuts_in_the_stream_change_nothing(contents in vec(content(), 1..4), cuts in vec(1..5_000usize, 1..40)) {
         let mut stream = Vec::new();
         let prefix = DeliverPrefix::new(ChannelId(1), "tag");
@@ -426,10 +409,7 @@ fn survive(bytes: &[u8]) {
 }
 
 fn look_into(payload: &[u8]) {
-    if let Ok(header) = ContentHeader::parse(payload) {
-        let _ = Properties::parse(header.properties);
-    }
-    let _ = Properties::parse(payload);
+    let _ = ContentHeader::parse(payload);
     if let Err(error) = Method::parse(payload) {
         assert!(reply_text(&error.to_connection_error().to_string()).as_str().len() <= 255);
     }
