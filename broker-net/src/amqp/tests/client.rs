@@ -1,7 +1,7 @@
 //! A client without a socket: what it sends goes straight into a [`Connection`], what it receives is read from [`Outputs`].
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, parse_class, queue};
 use amq_protocol::types::{FieldTable, LongString, ShortString};
@@ -14,11 +14,16 @@ use crate::amqp::{Config, Connection, InputState, Outputs};
 /// Turns of the shard's loop after which a frame that did not come is given up.
 const PATIENCE_TURNS: u32 = 3_000_000;
 
+/// Held while a scenario runs. An executor of glommio 0.9.0 that ends can disturb another one of the same process, which then
+/// sleeps on; a broker's executors live as long as its process.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs a scenario on the one shard of a new broker.
 pub(super) fn run<F>(scenario: impl Fn(ShardHandle<Outputs>) -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
     let (done, finished) = flume::bounded(1);
