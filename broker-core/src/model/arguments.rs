@@ -41,10 +41,10 @@ pub fn check_arguments(
                     format_args!("'{current}'"),
                 ));
             }
-            (Some(value), None) if !is_default(key, value) => {
+            (Some(value), None) => {
                 return Err(inequivalent(resource, key, format_args!("none"), format_args!("{}", Typed(value))));
             }
-            (None, Some(value)) if !is_default(key, value) => {
+            (None, Some(value)) => {
                 return Err(inequivalent(resource, key, format_args!("{}", Typed(value)), format_args!("none")));
             }
             _ => {}
@@ -61,11 +61,6 @@ fn inequivalent(
 ) -> ChannelError {
     ChannelCode::PreconditionFailed
         .error(format!("inequivalent arg '{key}' for {resource}: received {received} but current is {current}"))
-}
-
-/// A classic queue may say that it is one, or not.
-fn is_default(key: &str, value: &AMQPValue) -> bool {
-    key == "x-queue-type" && same_value(value, &AMQPValue::LongString("classic".into()))
 }
 
 /// As RabbitMQ compares arguments: numbers of one class by value, everything else as the same value of one kind.
@@ -118,6 +113,15 @@ impl<'a> Kind<'a> {
             | AMQPValue::FieldTable(_)
             | AMQPValue::Void => Self::Other(value),
         }
+    }
+}
+
+/// The value of an integer or timestamp of any width.
+#[must_use]
+pub fn integer(value: &AMQPValue) -> Option<i128> {
+    match Kind::of(value) {
+        Kind::Integer(value) => Some(value),
+        _ => None,
     }
 }
 
@@ -290,13 +294,6 @@ mod tests {
         assert_ne!(check("k", Some(AMQPValue::LongInt(1)), Some(AMQPValue::Double(1.0))), "");
         assert_ne!(check("k", Some(AMQPValue::LongInt(5)), Some(string("5"))), "");
         assert_ne!(check("k", Some(AMQPValue::Boolean(true)), Some(AMQPValue::LongInt(1))), "");
-    }
-
-    #[test]
-    fn the_type_of_a_classic_queue_may_be_left_out() {
-        assert_eq!(check("x-queue-type", None, Some(string("classic"))), "");
-        assert_eq!(check("x-queue-type", Some(string("classic")), None), "");
-        assert_ne!(check("x-queue-type", None, Some(string("quorum"))), "");
     }
 
     #[test]

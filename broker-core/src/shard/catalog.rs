@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use broker_store::Change as CatalogChange;
+use broker_store::{Change as CatalogChange, QueueId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -44,8 +44,12 @@ impl Default for QueueIds {
 
 impl QueueIds {
     /// The next number, and a row if numbers must be reserved.
+    ///
+    /// # Panics
+    /// After 2^40 queues: at a thousand a second that is thirty-five years.
     pub(super) fn next(&mut self, durable: bool, rows: &mut Vec<CatalogChange>) -> u64 {
         let id = self.next;
+        assert!(id < QueueId::END, "numbers of queues have run out");
         self.next += 1;
         if durable && id >= self.reserved {
             self.reserved = id + RESERVED_QUEUE_IDS;

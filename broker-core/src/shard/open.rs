@@ -39,7 +39,7 @@ impl Definitions {
                 _ => None,
             })
             .collect();
-        move |queue| ids.contains(&queue.0)
+        move |queue: QueueId| ids.contains(&queue.base().0)
     }
 }
 

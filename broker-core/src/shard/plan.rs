@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{AMQPValue, FieldTable};
 
 use super::mailbox::Answer;
 use super::placement::Placement;
 use super::topology::{Change, Owner, QueueDefinition, QueueRow, Topology, ends_of};
 use crate::error::{AmqpError, ChannelCode, ChannelError, ConnectionCode};
 use crate::ids::{ConnectionKey, PartitionId, QueueId, QueueRef, ShardId};
-use crate::model::arguments::{check_arguments, check_field};
+use crate::model::arguments::{check_field, type_name};
 use crate::model::binding::BindingDefinition;
 use crate::model::exchange::{ExchangeDefinition, check_declared_name, check_deletable, check_not_default};
 use crate::model::permission::Access;
 use crate::model::properties::PropertiesError;
+use crate::model::queue::settings::{self, QueueType};
 use crate::model::vhost::{Resource, ResourceKind};
 use crate::session::Command;
 
@@ -209,12 +210,14 @@ impl<'a> Planner<'a> {
         if !generated {
             check_declared_name(ResourceKind::Queue, queue)?;
         }
+        let kind = self.check_new_queue(resource, command)?;
         let definition = QueueDefinition {
             id: 0,
             vhost: self.who.vhost.to_string(),
             name: queue.clone(),
             durable: *durable && !exclusive,
             auto_delete: *auto_delete,
+            kind,
             arguments: arguments.clone(),
         };
         let changes = vec![Change::QueueDeclared { definition, partition: PartitionId(0), owner }];
@@ -240,12 +243,31 @@ impl<'a> Planner<'a> {
         check_field(resource, "durable", row.durable, *durable && !exclusive)?;
         check_field(resource, "auto_delete", row.auto_delete, *auto_delete)?;
         let none = FieldTable::default();
-        let current = row.arguments.as_deref().unwrap_or(&none);
-        let mut keys: Vec<&str> =
-            current.inner().keys().chain(arguments.inner().keys()).map(|key| key.as_str()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        check_arguments(resource, &keys, current, arguments)
+        settings::check_equivalent(resource, row.kind, row.arguments.as_deref().unwrap_or(&none), arguments)
+    }
+
+    /// What a queue that does not exist yet may be, in RabbitMQ's order: the permissions for its dead-letter exchange, the arguments, the
+    /// properties.
+    fn check_new_queue(&self, resource: Resource<'_>, command: &Command) -> Result<QueueType, ChannelError> {
+        const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+        let Command::QueueDeclare { durable, exclusive, auto_delete, arguments, .. } = command else {
+            return Ok(QueueType::default());
+        };
+        match arguments.inner().get(DEAD_LETTER_EXCHANGE) {
+            None => {}
+            Some(AMQPValue::LongString(exchange)) => {
+                self.permit(Access::Read, resource)?;
+                self.permit(Access::Write, self.exchange(&String::from_utf8_lossy(exchange.as_bytes())))?;
+            }
+            Some(value) => {
+                let kind = type_name(value);
+                let text = format!("invalid type '{kind}' for arg '{DEAD_LETTER_EXCHANGE}' in {resource}");
+                return Err(ChannelCode::PreconditionFailed.error(text));
+            }
+        }
+        let kind = settings::check_arguments(resource, arguments)?;
+        settings::check_properties(resource, kind, arguments, *durable, *exclusive, *auto_delete)?;
+        Ok(kind)
     }
 
     fn counts(&self, id: QueueId, row: &QueueRow) -> Plan {

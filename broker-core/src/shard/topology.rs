@@ -19,6 +19,7 @@ use crate::model::field_table;
 use crate::model::message::Message;
 use crate::model::permission::{Access, PermissionDefinition, Permissions};
 use crate::model::properties::Properties;
+use crate::model::queue::settings::QueueType;
 use crate::model::routing::{Removed, Route, RoutingTable};
 use crate::model::user::UserDefinition;
 use crate::model::vhost::{Resource, ResourceKind, VhostDefinition};
@@ -36,6 +37,9 @@ pub(super) struct QueueDefinition {
     pub durable: bool,
     /// It is deleted when its last consumer has gone.
     pub auto_delete: bool,
+    /// Its type.
+    #[serde(default)]
+    pub kind: QueueType,
     /// The arguments of the declare.
     #[serde(with = "field_table::exact")]
     pub arguments: FieldTable,
@@ -63,6 +67,8 @@ pub(super) struct QueueRow {
     pub durable: bool,
     /// It is deleted when its last consumer has gone.
     pub auto_delete: bool,
+    /// Its type.
+    pub kind: QueueType,
     /// The connection that it is exclusive to.
     pub owner: Option<Owner>,
     /// The arguments of the declare; most queues have none.
@@ -271,8 +277,8 @@ impl Topology {
         }
         let arguments = &definition.arguments;
         let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
-        let QueueDefinition { durable, auto_delete, .. } = *definition;
-        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, owner, arguments };
+        let QueueDefinition { durable, auto_delete, kind, .. } = *definition;
+        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, kind, owner, arguments };
         self.queues.insert(id, row);
     }
 

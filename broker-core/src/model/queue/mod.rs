@@ -5,6 +5,7 @@
 
 pub mod backlog;
 pub mod consumer;
+pub mod settings;
 pub mod unacked;
 
 use broker_store::{Load, Log, LogKind, Position, Run, SegmentId, Seq};
