@@ -47,24 +47,37 @@ fn check_entries(mut entries: &[u8], named: bool, depth: u32) -> Result<(), Fiel
     }
     while !entries.is_empty() {
         if named {
-            let length = take(&mut entries, 1)?[0];
-            take(&mut entries, usize::from(length))?;
+            take_name(&mut entries)?;
         }
-        let width = match take(&mut entries, 1)?[0] {
-            b't' | b'b' | b'B' => 1,
-            b's' | b'U' | b'u' => 2,
-            b'I' | b'i' | b'f' => 4,
-            b'D' => 5,
-            b'L' | b'l' | b'd' | b'T' => 8,
-            b'V' => 0,
-            b'S' | b'x' => long_string(&mut entries).map(|_| 0)?,
-            b'F' => check_entries(long_string(&mut entries)?, true, depth + 1).map(|()| 0)?,
-            b'A' => check_entries(long_string(&mut entries)?, false, depth + 1).map(|()| 0)?,
-            _ => return Err(FieldTableError::Malformed),
-        };
-        take(&mut entries, width)?;
+        match take_value(&mut entries)? {
+            (b'F', nested) => check_entries(nested, true, depth + 1)?,
+            (b'A', nested) => check_entries(nested, false, depth + 1)?,
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Takes the name of an entry.
+pub(crate) fn take_name<'a>(entries: &mut &'a [u8]) -> Result<&'a [u8], FieldTableError> {
+    let length = take(entries, 1)?[0];
+    take(entries, usize::from(length))
+}
+
+/// Takes a value: its type letter and its bytes; of what has a length, what follows the length.
+pub(crate) fn take_value<'a>(entries: &mut &'a [u8]) -> Result<(u8, &'a [u8]), FieldTableError> {
+    let kind = take(entries, 1)?[0];
+    let width = match kind {
+        b't' | b'b' | b'B' => 1,
+        b's' | b'U' | b'u' => 2,
+        b'I' | b'i' | b'f' => 4,
+        b'D' => 5,
+        b'L' | b'l' | b'd' | b'T' => 8,
+        b'V' => 0,
+        b'S' | b'x' | b'F' | b'A' => return Ok((kind, long_string(entries)?)),
+        _ => return Err(FieldTableError::Malformed),
+    };
+    Ok((kind, take(entries, width)?))
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], FieldTableError> {

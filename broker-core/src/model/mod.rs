@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod binding;
 pub mod exchange;
 pub mod field_table;
+pub mod headers;
 pub mod message;
 pub mod permission;
 pub mod properties;

@@ -6,7 +6,6 @@
 //! **Invariant.** The exchanges [`PREDECLARED`] always exist. The default exchange has no bindings: it finds
 //! queues by name.
 
-use std::cell::LazyCell;
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
@@ -16,10 +15,11 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, PREDECLARED,
-    TopicScratch,
+    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, MatchInput, NewBinding, PREDECLARED,
+    TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
+use crate::model::properties::Properties;
 use crate::model::vhost::ResourceKind;
 
 /// Exchanges, queue names and bindings of one virtual host.
@@ -62,7 +62,9 @@ pub struct Removed {
 #[derive(Debug, Default)]
 pub struct Route {
     queues: Vec<QueueId>,
-    depends_on_headers: bool,
+    depends_on_message: bool,
+    /// Source of random numbers, advanced with each message.
+    random: u64,
     topic: TopicScratch,
     work: Vec<ExchangeId>,
     seen: FxHashSet<ExchangeId>,
@@ -75,16 +77,16 @@ impl Route {
         &self.queues
     }
 
-    /// The message passed a headers exchange. If not, every message with the same exchange and routing keys goes
-    /// to the same queues until the table changes.
+    /// More than exchange and routing keys decided. If not, every message with the same ones goes to the same queues
+    /// until the table changes.
     #[must_use]
-    pub fn depends_on_headers(&self) -> bool {
-        self.depends_on_headers
+    pub fn depends_on_message(&self) -> bool {
+        self.depends_on_message
     }
 
     fn clear(&mut self) {
         self.queues.clear();
-        self.depends_on_headers = false;
+        self.depends_on_message = false;
         self.work.clear();
         self.seen.clear();
     }
@@ -215,7 +217,7 @@ impl RoutingTable {
 
 /// Bindings.
 impl RoutingTable {
-    /// Binds; false if the binding exists. The caller has checked it with [`ExchangeType::check_binding`] and that
+    /// Binds; false if the binding exists. The caller has checked it with [`ExchangeDefinition::check_binding`] and that
     /// `source` is not the default exchange. Source and destination are of this table.
     pub fn bind(
         &mut self,
@@ -228,6 +230,7 @@ impl RoutingTable {
         if self.bindings.find(source, destination, routing_key, &encoded).is_some() {
             return false;
         }
+        let name = self.name_of(destination);
         let exchange = &mut self.exchanges[source.index()];
         let routing_key = exchange.index.shared_key(routing_key).unwrap_or_else(|| routing_key.into());
         let id = self.bindings.insert(Binding {
@@ -239,7 +242,8 @@ impl RoutingTable {
             destination_place: 0,
             index_place: 0,
         });
-        let index_place = exchange.index.insert(id, &routing_key, arguments);
+        let new = NewBinding { id, routing_key: &routing_key, arguments, destination: &name };
+        let index_place = exchange.index.insert(new);
         let source_place = exchange.outgoing.push(id);
         let destination_place =
             self.incoming_mut(destination).expect("a destination is not removed before its bindings").push(id);
@@ -323,6 +327,13 @@ impl RoutingTable {
         }
     }
 
+    fn name_of(&self, destination: Destination) -> Arc<str> {
+        match destination {
+            Destination::Queue(queue) => Arc::clone(&self.queues[&queue].name),
+            Destination::Exchange(exchange) => self.exchange_definition(exchange).name.as_str().into(),
+        }
+    }
+
     fn incoming_mut(&mut self, destination: Destination) -> Option<&mut BindingList> {
         match destination {
             Destination::Queue(queue) => self.queues.get_mut(&queue).map(|queue| &mut queue.incoming),
@@ -387,16 +398,17 @@ impl RoutingTable {
 /// Routing.
 impl RoutingTable {
     /// Finds the queues for a message published to `exchange` with these routing keys: its own, and those of its CC
-    /// and BCC headers. `headers` is called once if an exchange asks for them, otherwise not at all.
+    /// and BCC headers.
     pub fn route(
         &self,
         exchange: ExchangeId,
         routing_keys: &[&str],
-        headers: impl FnOnce() -> FieldTable,
+        properties: &Properties<'_>,
         route: &mut Route,
     ) {
         route.clear();
-        let input = MatchInput { routing_keys, headers: LazyCell::new(headers) };
+        route.random = route.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let input = MatchInput::new(routing_keys, properties, hash::mix(route.random));
         route.visit(exchange);
         while let Some(exchange) = route.work.pop() {
             self.route_one(exchange, &input, route);
@@ -405,13 +417,13 @@ impl RoutingTable {
     }
 
     /// What one exchange does with the message: to its bindings, or to the alternate exchange if none matches.
-    fn route_one<F: FnOnce() -> FieldTable>(&self, id: ExchangeId, input: &MatchInput<'_, F>, route: &mut Route) {
+    fn route_one(&self, id: ExchangeId, input: &MatchInput<'_>, route: &mut Route) {
         let exchange = &self.exchanges[id.index()];
         if exchange.definition.name == DEFAULT_EXCHANGE {
             route.queues.extend(input.routing_keys.iter().filter_map(|key| self.queue(key)));
             return;
         }
-        route.depends_on_headers |= exchange.definition.kind == ExchangeType::Headers;
+        route.depends_on_message |= exchange.index.depends_on_message();
         let mut matched = false;
         let mut topic = std::mem::take(&mut route.topic);
         exchange.index.find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {

@@ -46,6 +46,7 @@ mod plan;
 mod publish;
 mod publisher;
 mod registrar;
+mod sender_selected;
 pub mod stats;
 mod submit;
 mod topology;

@@ -322,7 +322,7 @@ impl<'a> Planner<'a> {
         let source = self.exchange(&binding.source);
         let found = self.topology.find_exchange(self.who.vhost, &binding.source);
         let (_, exchange) = found.ok_or_else(|| source.not_found())?;
-        exchange.kind.check_binding(&binding.arguments)?;
+        exchange.check_binding(&binding)?;
         if self.is_bound(&binding) {
             return Ok(Plan::Done(answer));
         }

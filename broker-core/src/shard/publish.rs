@@ -7,12 +7,13 @@ use super::publisher::{Publisher, Target, Targets};
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ChannelKey, QueueId, Seq, ShardId};
+use crate::model::headers::sender_selected;
 use crate::model::message::Message;
 use crate::model::properties::Properties;
 use crate::session::{Caller, Publish, Published, Sessions};
 
 /// Where the confirm of a message goes.
-type Confirm = Option<(ShardId, ChannelKey, u64)>;
+pub(super) type Confirm = Option<(ShardId, ChannelKey, u64)>;
 
 /// What became of a message in the queues of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Shard {
     ///
     /// # Errors
     /// 403 without write permission on the exchange or if it is internal, 404 if it does not exist, 406 for an
-    /// `expiration` that is not a number or a `user_id` that is not the caller's; 501 for properties that cannot be
+    /// `expiration` that is not a number, a `user_id` that is not the caller's or a CC or BCC that is no array; 501 for properties that cannot be
     /// read. 406 also if a log cannot take the message and nobody waits for a confirm that could say so.
     pub fn publish(
         &mut self,
@@ -60,13 +61,20 @@ impl Shard {
         };
         verdict?;
 
+        if let Some(headers) = properties.headers
+            && let Some(selected) = sender_selected(headers)?
+        {
+            let published = self.publish_selected(sessions, caller, &publish, &properties, selected)?;
+            return self.check_refused(published, publish.confirm);
+        }
         let confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
         let persistent = properties.is_persistent();
         let uncached;
         let targets = if publisher.seek(message.routing_key) {
             publisher.targets()
         } else {
-            let (targets, cacheable) = self.route(caller.vhost, message, &properties)?;
+            let (targets, cacheable) =
+                self.route(caller.vhost, message.exchange, &[message.routing_key], &properties)?;
             if cacheable {
                 publisher.remember(message.routing_key, targets);
                 publisher.targets()
@@ -76,10 +84,15 @@ impl Shard {
             }
         };
         let published = self.distribute(sessions, targets, message, persistent, confirm, publish.mandatory);
-        if published.refused && confirm.is_none() {
-            return Err(self.refusal().into());
+        self.check_refused(published, publish.confirm)
+    }
+
+    /// 406 if nobody waits for a confirm that could say that the message was refused.
+    fn check_refused(&self, published: Published, confirm: Option<u64>) -> Result<Published, AmqpError> {
+        match published.refused && confirm.is_none() {
+            true => Err(self.refusal().into()),
+            false => Ok(published),
         }
-        Ok(published)
     }
 
     /// Why a log of this shard did not take a message.
@@ -99,19 +112,20 @@ impl Shard {
     }
 
     /// The queues for a message, and whether another message with the same key goes to the same ones.
-    fn route(
+    pub(super) fn route(
         &mut self,
         vhost: &str,
-        message: Message<'_>,
+        exchange: &str,
+        routing_keys: &[&str],
         properties: &Properties<'_>,
     ) -> Result<(Targets, bool), AmqpError> {
         let mut queues = std::mem::take(&mut self.scratch_queues);
         queues.clear();
-        let by_headers = self.topology.route(vhost, message, properties, &mut queues)?;
+        let by_message = self.topology.route(vhost, exchange, routing_keys, properties, &mut queues)?;
         let mut targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
         targets.sort_unstable_by_key(|target| (target.shard, target.partition, target.queue));
         self.scratch_queues = queues;
-        Ok((targets.into(), !by_headers))
+        Ok((targets.into(), !by_message))
     }
 
     fn target(&self, queue: QueueId) -> Option<Target> {
@@ -121,7 +135,7 @@ impl Shard {
         Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
     }
 
-    fn distribute(
+    pub(super) fn distribute(
         &mut self,
         sessions: &mut impl Sessions,
         targets: &[Target],

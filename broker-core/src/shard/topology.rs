@@ -16,7 +16,6 @@ use crate::ids::{ConnectionKey, ShardId};
 use crate::model::binding::{BindingDefinition, Destination};
 use crate::model::exchange::{ExchangeDefinition, ExchangeId};
 use crate::model::field_table;
-use crate::model::message::Message;
 use crate::model::permission::{Access, PermissionDefinition, Permissions};
 use crate::model::properties::Properties;
 use crate::model::queue::settings::QueueType;
@@ -205,21 +204,21 @@ impl Topology {
     /// Finds the queues of a message. Returns whether they depend on more than exchange and routing key.
     ///
     /// # Errors
-    /// 404 if the exchange does not exist; 501 if headers that decide cannot be read.
+    /// 404 if the exchange does not exist.
     pub(super) fn route(
         &mut self,
         vhost: &str,
-        message: Message<'_>,
+        exchange: &str,
+        routing_keys: &[&str],
         properties: &Properties<'_>,
         queues: &mut Vec<QueueId>,
     ) -> Result<bool, AmqpError> {
-        let missing = || Resource::exchange(vhost, message.exchange).not_found();
+        let missing = || Resource::exchange(vhost, exchange).not_found();
         let routing = &self.vhosts.get(vhost).ok_or_else(missing)?.routing;
-        let exchange = routing.exchange(message.exchange).ok_or_else(missing)?;
-        let headers = || properties.parse_headers().unwrap_or_default();
-        routing.route(exchange, &[message.routing_key], headers, &mut self.route);
+        let exchange = routing.exchange(exchange).ok_or_else(missing)?;
+        routing.route(exchange, routing_keys, properties, &mut self.route);
         queues.extend_from_slice(self.route.queues());
-        Ok(self.route.depends_on_headers())
+        Ok(self.route.depends_on_message())
     }
 
     /// Applies a change.

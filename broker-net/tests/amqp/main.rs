@@ -6,11 +6,13 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod basic;
+mod cc_bcc;
 mod channel;
 mod confirm;
 mod connection;
 mod durability;
 mod exchange;
 mod harness;
+mod hash_exchange;
 mod queue;
 mod tx;

@@ -4,25 +4,28 @@
 //! index over the bindings; `ExchangeIndex` picks the one of the exchange. A further type needs a variant in
 //! [`ExchangeType`] and an index here, built from the definition, so that its arguments are at hand.
 
-use std::cell::LazyCell;
-use std::fmt;
-use std::str::FromStr;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use amq_protocol::types::{AMQPValue, FieldTable};
-use serde::{Deserialize, Serialize};
+use amq_protocol::types::FieldTable;
 
 use crate::error::{ChannelCode, ChannelError};
-use crate::model::arguments::{check_arguments, check_field, type_name};
 use crate::model::binding::BindingId;
-use crate::model::field_table;
+use crate::model::headers::{HeaderValue, Headers};
+use crate::model::properties::Properties;
 use crate::model::vhost::{Resource, ResourceKind};
 
+mod definition;
 mod direct;
 mod fanout;
+pub(crate) mod hash;
 mod headers;
+mod kind;
+mod random;
 mod topic;
 
+pub use definition::ExchangeDefinition;
+pub use kind::ExchangeType;
 pub(crate) use topic::TopicScratch;
 
 /// Prefix of the names that only the server gives.
@@ -55,119 +58,6 @@ impl ExchangeId {
 
     pub(crate) fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// How an exchange matches messages to bindings (AMQP 0-9-1 section 3.1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExchangeType {
-    /// The routing keys are equal.
-    Direct,
-    /// Always.
-    Fanout,
-    /// The binding's key is a pattern of words, with `*` and `#`.
-    Topic,
-    /// The binding's arguments are criteria for the message's headers.
-    Headers,
-}
-
-impl ExchangeType {
-    /// The name in `exchange.declare`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Fanout => "fanout",
-            Self::Topic => "topic",
-            Self::Headers => "headers",
-        }
-    }
-
-    /// Checks the key and arguments of a binding from an exchange of this type: 406.
-    pub fn check_binding(self, arguments: &FieldTable) -> Result<(), ChannelError> {
-        match self {
-            Self::Headers => headers::check_binding(arguments),
-            Self::Direct | Self::Fanout | Self::Topic => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for ExchangeType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ExchangeType {
-    type Err = ChannelError;
-
-    fn from_str(name: &str) -> Result<Self, ChannelError> {
-        match name {
-            "direct" => Ok(Self::Direct),
-            "fanout" => Ok(Self::Fanout),
-            "topic" => Ok(Self::Topic),
-            "headers" => Ok(Self::Headers),
-            _ => Err(ChannelCode::PreconditionFailed.error(format!("unknown exchange type '{name}'"))),
-        }
-    }
-}
-
-/// An exchange, as the catalog stores it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ExchangeDefinition {
-    /// Its name; at most 255 bytes.
-    pub name: String,
-    /// Its type.
-    pub kind: ExchangeType,
-    /// It survives a restart.
-    pub durable: bool,
-    /// It is deleted when the last binding from it is removed.
-    pub auto_delete: bool,
-    /// Clients cannot publish to it, only other exchanges.
-    pub internal: bool,
-    /// The arguments of the declare.
-    #[serde(with = "field_table::exact")]
-    pub arguments: FieldTable,
-}
-
-impl ExchangeDefinition {
-    /// One of [`PREDECLARED`].
-    #[must_use]
-    pub fn predeclared(name: &str, kind: ExchangeType) -> Self {
-        let arguments = FieldTable::default();
-        Self { name: name.to_owned(), kind, durable: true, auto_delete: false, internal: false, arguments }
-    }
-
-    /// Checks the arguments of a declare: 406.
-    pub fn check_arguments(&self, vhost: &str) -> Result<(), ChannelError> {
-        match self.arguments.inner().get(ALTERNATE_EXCHANGE) {
-            None | Some(AMQPValue::LongString(_)) => Ok(()),
-            Some(value) => Err(ChannelCode::PreconditionFailed.error(format!(
-                "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
-                type_name(value),
-                Resource::exchange(vhost, &self.name)
-            ))),
-        }
-    }
-
-    /// 406 if `redeclared` is not equivalent to this exchange. Of the arguments only `alternate-exchange` counts.
-    pub fn check_equivalent(&self, redeclared: &Self, vhost: &str) -> Result<(), ChannelError> {
-        let resource = Resource::exchange(vhost, &self.name);
-        check_field(resource, "type", self.kind, redeclared.kind)?;
-        check_field(resource, "durable", self.durable, redeclared.durable)?;
-        check_field(resource, "auto_delete", self.auto_delete, redeclared.auto_delete)?;
-        check_field(resource, "internal", self.internal, redeclared.internal)?;
-        check_arguments(resource, &[ALTERNATE_EXCHANGE], &self.arguments, &redeclared.arguments)
-    }
-
-    /// Name of the exchange that gets what this one routes nowhere.
-    #[must_use]
-    pub fn alternate_exchange(&self) -> Option<&str> {
-        match self.arguments.inner().get(ALTERNATE_EXCHANGE)? {
-            AMQPValue::LongString(name) => std::str::from_utf8(name.as_bytes()).ok(),
-            _ => None,
-        }
     }
 }
 
@@ -204,11 +94,35 @@ pub fn check_deletable(exchange: Resource<'_>) -> Result<(), ChannelError> {
     Ok(())
 }
 
-/// What a message is matched by. The headers are parsed when the first exchange asks for them.
-pub(crate) struct MatchInput<'a, F: FnOnce() -> FieldTable> {
+/// What a message is matched by.
+pub(crate) struct MatchInput<'a> {
     /// The routing key, and those of the CC and BCC headers.
     pub(crate) routing_keys: &'a [&'a str],
-    pub(crate) headers: LazyCell<FieldTable, F>,
+    pub(crate) properties: &'a Properties<'a>,
+    /// A number that differs from message to message, for the types that choose at random.
+    pub(crate) draw: u64,
+    headers: OnceCell<FieldTable>,
+}
+
+impl<'a> MatchInput<'a> {
+    pub(crate) fn new(routing_keys: &'a [&'a str], properties: &'a Properties<'a>, draw: u64) -> Self {
+        Self { routing_keys, properties, draw, headers: OnceCell::new() }
+    }
+
+    /// The routing key of the publish.
+    pub(crate) fn routing_key(&self) -> &'a str {
+        self.routing_keys.first().copied().unwrap_or_default()
+    }
+
+    /// One header, read in place.
+    pub(crate) fn header(&self, name: &str) -> Option<HeaderValue<'a>> {
+        Headers::new(self.properties.headers?).get(name)
+    }
+
+    /// The headers, parsed when the first exchange asks for them; none if they are malformed.
+    pub(crate) fn headers(&self) -> &FieldTable {
+        self.headers.get_or_init(|| self.properties.parse_headers().unwrap_or_default())
+    }
 }
 
 /// The bindings of one exchange, arranged for its type.
@@ -218,6 +132,19 @@ pub(crate) enum ExchangeIndex {
     Fanout,
     Topic(topic::TopicIndex),
     Headers(headers::HeadersIndex),
+    ConsistentHash(hash::ConsistentHashIndex),
+    ModulusHash(hash::ModulusHashIndex),
+    Random,
+}
+
+/// A binding on its way into an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewBinding<'a> {
+    pub(crate) id: BindingId,
+    pub(crate) routing_key: &'a Arc<str>,
+    pub(crate) arguments: &'a FieldTable,
+    /// Name of the queue or exchange it leads to.
+    pub(crate) destination: &'a str,
 }
 
 impl ExchangeIndex {
@@ -227,6 +154,21 @@ impl ExchangeIndex {
             ExchangeType::Fanout => Self::Fanout,
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
+            ExchangeType::ConsistentHash => {
+                Self::ConsistentHash(hash::ConsistentHashIndex::new(&definition.arguments))
+            }
+            ExchangeType::ModulusHash => Self::ModulusHash(hash::ModulusHashIndex::default()),
+            // Every queue is local to the only node.
+            ExchangeType::Random | ExchangeType::LocalRandom => Self::Random,
+        }
+    }
+
+    /// True if more than the routing keys of a message decides where it goes.
+    pub(crate) fn depends_on_message(&self) -> bool {
+        match self {
+            Self::Direct(_) | Self::Fanout | Self::Topic(_) | Self::ModulusHash(_) => false,
+            Self::Headers(_) | Self::Random => true,
+            Self::ConsistentHash(index) => index.depends_on_message(),
         }
     }
 
@@ -239,36 +181,39 @@ impl ExchangeIndex {
     }
 
     /// Adds a binding; returns its place in the index.
-    pub(crate) fn insert(&mut self, id: BindingId, routing_key: &Arc<str>, arguments: &FieldTable) -> u32 {
+    pub(crate) fn insert(&mut self, binding: NewBinding<'_>) -> u32 {
+        let NewBinding { id, routing_key, arguments, destination } = binding;
         match self {
-            Self::Direct(index) => index.insert(id, routing_key),
-            Self::Fanout => 0,
-            Self::Topic(index) => index.insert(id, routing_key),
-            Self::Headers(index) => {
-                index.insert(id, arguments);
-                0
+            Self::Direct(index) => return index.insert(id, routing_key),
+            Self::Topic(index) => return index.insert(id, routing_key),
+            Self::ConsistentHash(index) => {
+                return index.insert(id, routing_key, hash::hash_of(destination.as_bytes()));
             }
+            Self::Headers(index) => index.insert(id, arguments),
+            Self::ModulusHash(index) => index.insert(id, hash::hash_of(destination.as_bytes())),
+            Self::Fanout | Self::Random => {}
         }
+        0
     }
 
     /// Removes a binding from its place. If another binding got that place, it is returned.
     pub(crate) fn remove(&mut self, id: BindingId, routing_key: &str, place: u32) -> Option<BindingId> {
         match self {
-            Self::Direct(index) => index.remove(routing_key, place),
-            Self::Fanout => None,
-            Self::Topic(index) => index.remove(routing_key, place),
-            Self::Headers(index) => {
-                index.remove(id);
-                None
-            }
+            Self::Direct(index) => return index.remove(routing_key, place),
+            Self::Topic(index) => return index.remove(routing_key, place),
+            Self::ConsistentHash(index) => return index.remove(place),
+            Self::Headers(index) => index.remove(id),
+            Self::ModulusHash(index) => index.remove(id),
+            Self::Fanout | Self::Random => {}
         }
+        None
     }
 
     /// Calls `found` with the bindings that match, in groups. A binding may come more than once if there is
     /// more than one routing key. `all` are all bindings of the exchange.
-    pub(crate) fn find<F: FnOnce() -> FieldTable>(
+    pub(crate) fn find(
         &self,
-        input: &MatchInput<'_, F>,
+        input: &MatchInput<'_>,
         all: &[BindingId],
         scratch: &mut TopicScratch,
         mut found: impl FnMut(&[BindingId]),
@@ -282,7 +227,10 @@ impl ExchangeIndex {
                 }
             }
             Self::Headers(index) if index.is_empty() => {}
-            Self::Headers(index) => index.find(&input.headers, found),
+            Self::Headers(index) => index.find(input.headers(), found),
+            Self::ConsistentHash(index) => index.find(input, found),
+            Self::ModulusHash(index) => index.find(input.routing_key(), found),
+            Self::Random => random::find(input.draw, all, found),
         }
     }
 }
@@ -290,15 +238,6 @@ impl ExchangeIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_have_the_names_of_the_spec() {
-        for kind in [ExchangeType::Direct, ExchangeType::Fanout, ExchangeType::Topic, ExchangeType::Headers] {
-            assert_eq!(kind.name().parse(), Ok(kind));
-        }
-        let error = "x-nothing".parse::<ExchangeType>().unwrap_err();
-        assert_eq!(error.to_string(), "PRECONDITION_FAILED - unknown exchange type 'x-nothing'");
-    }
 
     #[test]
     fn reserved_names_are_refused() {
@@ -317,41 +256,5 @@ mod tests {
         );
         assert!(check_deletable(Resource::exchange("/", "")).is_err());
         assert_eq!(check_deletable(Resource::exchange("/", "mine")), Ok(()));
-    }
-
-    #[test]
-    fn definition_survives_json_and_names_its_alternate() {
-        let mut definition = ExchangeDefinition::predeclared("x", ExchangeType::Topic);
-        assert_eq!(definition.alternate_exchange(), None);
-        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
-        assert_eq!(definition.alternate_exchange(), Some("ae"));
-        let json = serde_json::to_string(&definition).unwrap();
-        assert_eq!(serde_json::from_str::<ExchangeDefinition>(&json).unwrap(), definition);
-        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(1));
-        assert_eq!(definition.alternate_exchange(), None);
-        assert_eq!(
-            definition.check_arguments("/").unwrap_err().to_string(),
-            "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' \
-             in exchange 'x' in vhost '/'"
-        );
-    }
-
-    #[test]
-    fn a_redeclare_must_be_equivalent() {
-        let definition = ExchangeDefinition::predeclared("x", ExchangeType::Direct);
-        let mut other = definition.clone();
-        other.arguments.insert("x-unknown".into(), AMQPValue::Void);
-        assert_eq!(definition.check_equivalent(&other, "/"), Ok(()));
-        other.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
-        assert_eq!(
-            definition.check_equivalent(&other, "/").unwrap_err().explanation,
-            "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': \
-             received the value 'ae' of type 'longstr' but current is none"
-        );
-        other.kind = ExchangeType::Topic;
-        assert_eq!(
-            definition.check_equivalent(&other, "/").unwrap_err().explanation,
-            "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'"
-        );
     }
 }

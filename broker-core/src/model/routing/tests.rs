@@ -1,11 +1,10 @@
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use amq_protocol::types::AMQPValue;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::exchange::ALTERNATE_EXCHANGE;
+use crate::model::exchange::{ALTERNATE_EXCHANGE, ExchangeType};
 
 const NOWHERE: [u64; 0] = [];
 
@@ -54,7 +53,7 @@ impl Fixture {
     }
 
     fn route(&mut self, exchange: &str, keys: &[&str]) -> Vec<u64> {
-        self.table.route(self.id(exchange), keys, FieldTable::default, &mut self.route);
+        self.table.route(self.id(exchange), keys, &Properties::default(), &mut self.route);
         self.route.queues().iter().map(|queue| queue.0).collect()
     }
 }
@@ -98,7 +97,7 @@ fn each_type_routes_by_its_rule() {
     assert_eq!(fixture.route("amq.direct", &["other"]), NOWHERE);
     assert_eq!(fixture.route("amq.fanout", &["other"]), [1]);
     assert_eq!(fixture.route("amq.topic", &["k.a.b"]), [2]);
-    assert!(!fixture.route.depends_on_headers());
+    assert!(!fixture.route.depends_on_message());
 }
 
 #[test]
@@ -181,26 +180,34 @@ fn alternates_may_be_missing_or_circular() {
 }
 
 #[test]
-fn headers_are_parsed_once_and_only_if_asked_for() {
-    let mut fixture = Fixture::new(&[], 2);
+fn a_route_says_whether_more_than_the_keys_decided() {
+    let mut fixture = Fixture::new(&[("hash", ExchangeType::ConsistentHash), ("any", ExchangeType::Random)], 2);
     fixture.bind("amq.fanout", "amq.headers", "");
     fixture.bind("amq.fanout", "amq.match", "");
     fixture.bind("amq.direct", "q1", "k");
-    for exchange in ["amq.headers", "amq.match"] {
-        fixture.bind(exchange, "q0", "");
+    for (exchange, key) in [("amq.headers", ""), ("amq.match", ""), ("hash", "1"), ("any", "")] {
+        fixture.bind(exchange, "q0", key);
     }
-    let parsed = Cell::new(0);
-    let count = |fixture: &mut Fixture, exchange: &str| {
-        let headers = || {
-            parsed.set(parsed.get() + 1);
-            FieldTable::default()
-        };
-        fixture.table.route(fixture.id(exchange), &["k"], headers, &mut fixture.route);
-        (parsed.take(), fixture.route.depends_on_headers())
+    let mut check = |exchange: &str, queue: u64| {
+        assert_eq!(fixture.route(exchange, &["k"]), [queue]);
+        fixture.route.depends_on_message()
     };
-    assert_eq!(count(&mut fixture, "amq.direct"), (0, false));
-    assert_eq!(count(&mut fixture, "amq.fanout"), (1, true));
-    assert_eq!(fixture.route.queues(), [QueueId(0)]);
+    assert!(!check("amq.direct", 1) && !check("hash", 0));
+    assert!(check("amq.fanout", 0) && check("any", 0));
+}
+
+#[test]
+fn a_random_exchange_picks_each_binding_sometimes() {
+    let mut fixture = Fixture::new(&[("x", ExchangeType::Random)], 3);
+    (0..3).for_each(|queue| assert!(fixture.bind("x", &format!("q{queue}"), "ignored")));
+    let mut counts = [0; 3];
+    for _ in 0..3000 {
+        let [queue] = fixture.route("x", &["k"])[..] else { panic!("one queue gets the message") };
+        counts[usize::try_from(queue).unwrap()] += 1;
+    }
+    assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+    (0..3).for_each(|queue| drop(fixture.unbind("x", &format!("q{queue}"), "ignored").unwrap()));
+    assert_eq!(fixture.route("x", &["k"]), NOWHERE);
 }
 
 #[test]

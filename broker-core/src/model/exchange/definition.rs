@@ -1,0 +1,135 @@
+//! An exchange as it was declared, and what a declare or a bind must keep to.
+
+use amq_protocol::types::{AMQPValue, FieldTable};
+use serde::{Deserialize, Serialize};
+
+use super::{ALTERNATE_EXCHANGE, ExchangeType, hash, headers, random};
+use crate::error::{ChannelCode, ChannelError};
+use crate::model::arguments::{check_arguments, check_field, type_name};
+use crate::model::binding::BindingDefinition;
+use crate::model::field_table;
+use crate::model::vhost::Resource;
+
+/// An exchange, as the catalog stores it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExchangeDefinition {
+    /// Its name; at most 255 bytes.
+    pub name: String,
+    /// Its type.
+    pub kind: ExchangeType,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It is deleted when the last binding from it is removed.
+    pub auto_delete: bool,
+    /// Clients cannot publish to it, only other exchanges.
+    pub internal: bool,
+    /// The arguments of the declare.
+    #[serde(with = "field_table::exact")]
+    pub arguments: FieldTable,
+}
+
+impl ExchangeDefinition {
+    /// One of [`PREDECLARED`].
+    #[must_use]
+    pub fn predeclared(name: &str, kind: ExchangeType) -> Self {
+        let arguments = FieldTable::default();
+        Self { name: name.to_owned(), kind, durable: true, auto_delete: false, internal: false, arguments }
+    }
+
+    /// Checks the arguments of a declare: 406.
+    pub fn check_arguments(&self, vhost: &str) -> Result<(), ChannelError> {
+        let exchange = Resource::exchange(vhost, &self.name);
+        match self.kind {
+            ExchangeType::ConsistentHash => hash::check_arguments(exchange, &self.arguments)?,
+            ExchangeType::Direct
+            | ExchangeType::Fanout
+            | ExchangeType::Topic
+            | ExchangeType::Headers
+            | ExchangeType::ModulusHash
+            | ExchangeType::Random
+            | ExchangeType::LocalRandom => {}
+        }
+        match self.arguments.inner().get(ALTERNATE_EXCHANGE) {
+            None | Some(AMQPValue::LongString(_)) => Ok(()),
+            Some(value) => Err(ChannelCode::PreconditionFailed.error(format!(
+                "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
+                type_name(value),
+                exchange
+            ))),
+        }
+    }
+
+    /// 406 if `redeclared` is not equivalent to this exchange. Of the arguments only `alternate-exchange` counts.
+    pub fn check_equivalent(&self, redeclared: &Self, vhost: &str) -> Result<(), ChannelError> {
+        let resource = Resource::exchange(vhost, &self.name);
+        check_field(resource, "type", self.kind, redeclared.kind)?;
+        check_field(resource, "durable", self.durable, redeclared.durable)?;
+        check_field(resource, "auto_delete", self.auto_delete, redeclared.auto_delete)?;
+        check_field(resource, "internal", self.internal, redeclared.internal)?;
+        check_arguments(resource, &[ALTERNATE_EXCHANGE], &self.arguments, &redeclared.arguments)
+    }
+
+    /// Checks key and arguments of a binding from this exchange: 406.
+    pub fn check_binding(&self, binding: &BindingDefinition) -> Result<(), ChannelError> {
+        match self.kind {
+            ExchangeType::Headers => headers::check_binding(&binding.arguments),
+            ExchangeType::ConsistentHash => hash::check_weight(&binding.routing_key),
+            ExchangeType::LocalRandom => random::check_local_binding(binding),
+            ExchangeType::Direct
+            | ExchangeType::Fanout
+            | ExchangeType::Topic
+            | ExchangeType::ModulusHash
+            | ExchangeType::Random => Ok(()),
+        }
+    }
+
+    /// Name of the exchange that gets what this one routes nowhere.
+    #[must_use]
+    pub fn alternate_exchange(&self) -> Option<&str> {
+        match self.arguments.inner().get(ALTERNATE_EXCHANGE)? {
+            AMQPValue::LongString(name) => std::str::from_utf8(name.as_bytes()).ok(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definition_survives_json_and_names_its_alternate() {
+        let mut definition = ExchangeDefinition::predeclared("x", ExchangeType::Topic);
+        assert_eq!(definition.alternate_exchange(), None);
+        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
+        assert_eq!(definition.alternate_exchange(), Some("ae"));
+        let json = serde_json::to_string(&definition).unwrap();
+        assert_eq!(serde_json::from_str::<ExchangeDefinition>(&json).unwrap(), definition);
+        definition.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(1));
+        assert_eq!(definition.alternate_exchange(), None);
+        assert_eq!(
+            definition.check_arguments("/").unwrap_err().to_string(),
+            "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' \
+             in exchange 'x' in vhost '/'"
+        );
+    }
+
+    #[test]
+    fn a_redeclare_must_be_equivalent() {
+        let definition = ExchangeDefinition::predeclared("x", ExchangeType::Direct);
+        let mut other = definition.clone();
+        other.arguments.insert("x-unknown".into(), AMQPValue::Void);
+        assert_eq!(definition.check_equivalent(&other, "/"), Ok(()));
+        other.arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongString("ae".into()));
+        assert_eq!(
+            definition.check_equivalent(&other, "/").unwrap_err().explanation,
+            "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': \
+             received the value 'ae' of type 'longstr' but current is none"
+        );
+        other.kind = ExchangeType::Topic;
+        assert_eq!(
+            definition.check_equivalent(&other, "/").unwrap_err().explanation,
+            "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'"
+        );
+    }
+}
