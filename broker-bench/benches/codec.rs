@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use broker_core::model::properties::Properties;
 use broker_net::amqp::codec::{
     ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, Method, next_frame, write_deliver,
@@ -84,7 +84,13 @@ fn write_delivers(criterion: &mut Criterion) {
     let prefix = DeliverPrefix::new(ChannelId(1), "amq.ctag-0123456789abcdefghijkl");
     for body_bytes in [16, 1024] {
         let body = vec![b'x'; body_bytes];
-        let message = Message { exchange: "", routing_key: "orders.eu", properties: &[0x10, 0, 2], body: &body };
+        let message = Message {
+            stamp: Stamp::default(),
+            exchange: "",
+            routing_key: "orders.eu",
+            properties: &[0x10, 0, 2],
+            body: &body,
+        };
         let mut out = Vec::new();
         group.bench_function(BenchmarkId::from_parameter(body_bytes), |bencher| {
             bencher.iter(|| {

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use broker_core::model::properties::Properties;
 use broker_core::shard::driver::{self, ShardHandle};
 use broker_net::amqp::codec::{
@@ -93,7 +93,8 @@ fn relay(mut bytes: &[u8], prefix: &DeliverPrefix, out: &mut Vec<u8>) -> u64 {
             }
             FrameKind::Body => {
                 messages += 1;
-                let message = Message { exchange, routing_key, properties, body: frame.payload };
+                let message =
+                    Message { stamp: Stamp::default(), exchange, routing_key, properties, body: frame.payload };
                 write_deliver(out, prefix, DeliveryTag(messages), false, &message, FRAME_MAX);
                 write_ack(out, frame.channel, DeliveryTag(messages), false);
             }

@@ -1,14 +1,51 @@
 //! A message: where it was published, its properties as the bytes the client sent, its body; and its form in a
 //! log record or in a batch between shards.
 //!
-//! Stored form, numbers little-endian: exchange length (u8), exchange, routing key length (u8), routing key,
+//! Stored form, numbers little-endian: stamp (u64), exchange length (u8), exchange, routing key length (u8), routing key,
 //! properties length (u32), properties, body (the rest).
 
 use crate::limits::DELIVERY_OVERHEAD_BYTES;
 
+/// When a message came, and whether the broker has published it again since.
+///
+/// The lower 63 bits are milliseconds since the Unix epoch, the highest says that the message was dead-lettered: only then are the deaths in
+/// its headers the broker's own word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    const DEAD_LETTERED: u64 = 1 << 63;
+
+    /// A message that is published at `now_ms`.
+    #[must_use]
+    pub const fn at(now_ms: u64) -> Self {
+        Self(now_ms & !Self::DEAD_LETTERED)
+    }
+
+    /// The same, of a message that a queue has dead-lettered.
+    #[must_use]
+    pub const fn dead_lettered_at(now_ms: u64) -> Self {
+        Self(now_ms | Self::DEAD_LETTERED)
+    }
+
+    /// Time of publishing, or of being dead-lettered, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn published_ms(self) -> u64 {
+        self.0 & !Self::DEAD_LETTERED
+    }
+
+    /// True if the message has been dead-lettered.
+    #[must_use]
+    pub const fn is_dead_lettered(self) -> bool {
+        self.0 & Self::DEAD_LETTERED != 0
+    }
+}
+
 /// A message, borrowed from a receive buffer, a mailbox batch or the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
+    /// When it came; set by the shard that takes it from its publisher.
+    pub stamp: Stamp,
     /// Name of the exchange it was published to; at most 255 bytes.
     pub exchange: &'a str,
     /// Routing key; at most 255 bytes.
@@ -19,9 +56,10 @@ pub struct Message<'a> {
     pub body: &'a [u8],
 }
 
-/// The three numbers of the stored form, as they stand between its strings.
+/// The numbers of the stored form, as they stand between its strings.
 #[derive(Debug)]
 pub struct Lengths {
+    stamp: [u8; 8],
     exchange: [u8; 1],
     routing_key: [u8; 1],
     properties: [u8; 4],
@@ -45,6 +83,7 @@ impl<'a> Message<'a> {
         let short = |text: &str| [u8::try_from(text.len()).expect("a short string has at most 255 bytes")];
         let properties = u32::try_from(self.properties.len()).expect("properties fit in a frame");
         Lengths {
+            stamp: self.stamp.0.to_le_bytes(),
             exchange: short(self.exchange),
             routing_key: short(self.routing_key),
             properties: properties.to_le_bytes(),
@@ -53,11 +92,12 @@ impl<'a> Message<'a> {
 
     /// The stored form, in pieces.
     #[must_use]
-    pub fn parts<'b>(&self, lengths: &'b Lengths) -> [&'b [u8]; 7]
+    pub fn parts<'b>(&self, lengths: &'b Lengths) -> [&'b [u8]; 8]
     where
         'a: 'b,
     {
         [
+            &lengths.stamp,
             &lengths.exchange,
             self.exchange.as_bytes(),
             &lengths.routing_key,
@@ -71,17 +111,19 @@ impl<'a> Message<'a> {
     /// Length of the stored form, in bytes.
     #[must_use]
     pub fn stored_len(&self) -> usize {
-        6 + self.exchange.len() + self.routing_key.len() + self.properties.len() + self.body.len()
+        14 + self.exchange.len() + self.routing_key.len() + self.properties.len() + self.body.len()
     }
 
     /// Reads the stored form. `None` if `bytes` is not one.
     #[must_use]
     pub fn from_stored(bytes: &'a [u8]) -> Option<Self> {
-        let (exchange, rest) = short_string(bytes)?;
+        let (stamp, rest) = bytes.split_first_chunk()?;
+        let stamp = Stamp(u64::from_le_bytes(*stamp));
+        let (exchange, rest) = short_string(rest)?;
         let (routing_key, rest) = short_string(rest)?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (properties, body) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        Some(Self { exchange, routing_key, properties, body })
+        Some(Self { stamp, exchange, routing_key, properties, body })
     }
 }
 
@@ -100,12 +142,13 @@ mod tests {
     proptest! {
         #[test]
         fn stored_form_reads_back(
+            stamp in any::<u64>().prop_map(Stamp),
             exchange in "\\PC{0,60}",
             routing_key in "\\PC{0,60}",
             properties in proptest::collection::vec(any::<u8>(), 0..50),
             body in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let message = Message { exchange: &exchange, routing_key: &routing_key, properties: &properties, body: &body };
+            let message = Message { stamp, exchange: &exchange, routing_key: &routing_key, properties: &properties, body: &body };
             let stored = message.parts(&message.lengths()).concat();
             prop_assert_eq!(stored.len(), message.stored_len());
             prop_assert_eq!(Message::from_stored(&stored), Some(message));

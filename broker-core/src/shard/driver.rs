@@ -171,7 +171,10 @@ impl<S: Sessions + 'static> ShardHandle<S> {
     /// # Panics
     /// If it is called from within `f`.
     pub fn enter<R>(&self, f: impl FnOnce(&mut Shard, &mut S) -> R) -> R {
-        let result = self.quietly(f);
+        let result = self.quietly(|shard, sessions| {
+            shard.set_now_ms(now_ms());
+            f(shard, sessions)
+        });
         self.inner.work.notify();
         result
     }

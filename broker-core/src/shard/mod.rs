@@ -81,6 +81,8 @@ pub struct Shard {
     /// Shards, this one included, that have a partition whose disk is full.
     disk_full: Vec<ShardId>,
     stats: ShardStats,
+    /// Milliseconds since the Unix epoch, as the driver has told last.
+    now_ms: u64,
     scratch_queues: Vec<QueueId>,
     scratch_targets: NumberedTargets,
 }
@@ -158,9 +160,15 @@ impl Shard {
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
             stats: ShardStats::default(),
+            now_ms: 0,
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),
         }
+    }
+
+    /// Time has come to `now_ms`, in milliseconds since the Unix epoch; it never goes back.
+    pub(super) fn set_now_ms(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
     }
 
     /// True while publishers on this shard must not be read: a mailbox or a log's staging area is at its limit.

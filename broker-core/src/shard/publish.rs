@@ -8,7 +8,7 @@ use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ChannelKey, QueueId, Seq, ShardId};
 use crate::model::headers::sender_selected;
-use crate::model::message::Message;
+use crate::model::message::{Message, Stamp};
 use crate::model::properties::Properties;
 use crate::session::{Caller, Publish, Published, Sessions};
 
@@ -40,7 +40,8 @@ impl Shard {
         publisher: &mut Publisher,
         publish: Publish<'_>,
     ) -> Result<Published, AmqpError> {
-        let message = publish.message;
+        let message = Message { stamp: Stamp::at(self.now_ms), ..publish.message };
+        let publish = Publish { message, ..publish };
         let properties = Properties::parse(message.properties).map_err(super::plan::malformed_properties)?;
         properties.expiration_ms()?;
         if let Some(user_id) = properties.user_id {

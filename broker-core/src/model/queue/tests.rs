@@ -8,6 +8,7 @@ use futures_lite::future::block_on;
 
 use super::*;
 use crate::ids::ChannelKey;
+use crate::model::message::Stamp;
 
 const HERE: ShardId = ShardId(0);
 
@@ -52,7 +53,13 @@ impl Bench {
     }
 
     fn publish(&mut self, body: &str) {
-        let message = Message { exchange: "", routing_key: "q", properties: &[0, 0], body: body.as_bytes() };
+        let message = Message {
+            stamp: Stamp::default(),
+            exchange: "",
+            routing_key: "q",
+            properties: &[0, 0],
+            body: body.as_bytes(),
+        };
         if self.queue.pass_through(&mut self.out, message) {
             return;
         }

@@ -3,7 +3,7 @@
 
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode, ConnectionError};
 use broker_core::limits::{MAX_BODY_SIZE_BYTES, MAX_MESSAGE_BYTES};
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use broker_core::session::{Publish, Published};
 
 use super::content::{Content, Stage};
@@ -130,7 +130,13 @@ impl Channel {
         if body.len() as u64 > MAX_MESSAGE_BYTES {
             return Err(too_large(body.len() as u64));
         }
-        let message = Message { exchange: publish.exchange, routing_key: publish.routing_key, properties, body };
+        let message = Message {
+            stamp: Stamp::default(),
+            exchange: publish.exchange,
+            routing_key: publish.routing_key,
+            properties,
+            body,
+        };
         let confirm = match &mut self.mode {
             Mode::Plain => None,
             Mode::Confirm { next_sequence } => Some(*next_sequence),

@@ -5,7 +5,7 @@
 
 use amq_protocol::protocol::{AMQPClass, confirm, tx};
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Settlement;
 
 use super::confirm::Confirms;
@@ -79,7 +79,7 @@ impl Transaction {
             let body = part(buffered.body as usize);
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
             let (exchange, routing_key) = (text(exchange), text(routing_key));
-            (Message { exchange, routing_key, properties, body }, buffered.mandatory)
+            (Message { stamp: Stamp::default(), exchange, routing_key, properties, body }, buffered.mandatory)
         })
     }
 }

@@ -6,7 +6,7 @@ use amq_protocol::protocol::{AMQPClass, basic, connection, exchange, queue};
 use amq_protocol::types::parsing::parse_field_table;
 use amq_protocol::types::{AMQPValue, FieldArray, FieldTable};
 use broker_core::error::ConnectionCode;
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -131,6 +131,7 @@ struct Content {
 impl Content {
     fn message(&self) -> Message<'_> {
         Message {
+            stamp: Stamp::default(),
             exchange: &self.exchange,
             routing_key: &self.routing_key,
             properties: &self.raw,

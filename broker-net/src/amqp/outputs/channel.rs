@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef, RequestId};
-use broker_core::model::message::Message;
+use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
 
 use crate::amqp::channel::confirm::Confirms;
@@ -99,6 +99,7 @@ impl Held {
             token: Some(self.token),
             redelivered: self.redelivered,
             message: Message {
+                stamp: Stamp::default(),
                 exchange: text(0, self.exchange_end),
                 routing_key: text(self.exchange_end, self.routing_key_end),
                 properties: part(self.routing_key_end, self.properties_end),
