@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `access` | authentication, virtual hosts |
 //! | `publish` | a message on its way into queues |
+//! | `internal` | messages that the shard itself publishes |
 //! | `submit` | commands of channels, closing of channels and connections |
 //! | `ask` | what commands do to the queues of this shard |
 //! | `plan`, `topology`, `registrar` | changes of the topology |
@@ -20,6 +21,7 @@ use broker_store::{PartitionId, QueueId};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
 use self::partition::Partition;
 use self::placement::Placement;
@@ -38,6 +40,7 @@ mod ask;
 mod catalog;
 mod confirms;
 pub mod driver;
+mod internal;
 mod mailbox;
 mod open;
 mod partition;
@@ -80,6 +83,8 @@ pub struct Shard {
     waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
     /// Shards, this one included, that have a partition whose disk is full.
     disk_full: Vec<ShardId>,
+    /// What the shard itself publishes.
+    internal: Internal,
     stats: ShardStats,
     /// Milliseconds since the Unix epoch, as the driver has told last.
     now_ms: u64,
@@ -159,6 +164,7 @@ impl Shard {
             exclusive_owners: FxHashMap::default(),
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
+            internal: Internal::default(),
             stats: ShardStats::default(),
             now_ms: 0,
             scratch_queues: Vec::new(),

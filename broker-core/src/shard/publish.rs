@@ -145,12 +145,24 @@ impl Shard {
         confirm: Confirm,
         mandatory: bool,
     ) -> Published {
-        let mut published = Published { routed: !targets.is_empty(), pending_confirms: 0, refused: false };
-        match (published.routed, mandatory) {
-            (true, _) => self.stats.messages_routed += 1,
-            (false, true) => self.stats.messages_unroutable_returned += 1,
-            (false, false) => self.stats.messages_unroutable_dropped += 1,
+        match (targets.is_empty(), mandatory) {
+            (false, _) => self.stats.messages_routed += 1,
+            (true, true) => self.stats.messages_unroutable_returned += 1,
+            (true, false) => self.stats.messages_unroutable_dropped += 1,
         }
+        self.hand_out(sessions, targets, message, persistent, confirm)
+    }
+
+    /// Gives a message to all its queues, here and elsewhere.
+    pub(super) fn hand_out(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        persistent: bool,
+        confirm: Confirm,
+    ) -> Published {
+        let mut published = Published { routed: !targets.is_empty(), pending_confirms: 0, refused: false };
         for group in targets.chunk_by(|a, b| a.partition == b.partition) {
             if group[0].shard != self.id {
                 self.send_publish(group, message, persistent, confirm);

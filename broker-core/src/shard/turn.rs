@@ -9,7 +9,7 @@ use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
-use crate::ids::{QueueRef, ShardId};
+use crate::ids::{ChannelKey, QueueRef, ShardId};
 use crate::model::queue::Queue;
 use crate::model::queue::consumer::ChannelAddress;
 use crate::session::{Delivery, Reply, Sessions};
@@ -45,7 +45,9 @@ impl Shard {
                 let message = batch.message_at(message);
                 sessions.deliver(Delivery { channel, consumer, queue, token, redelivered, message });
             }
-            Op::Confirm { channel, first, last, accepted } => sessions.confirm(channel, first, last, accepted),
+            Op::Confirm { channel, first, last, accepted } => {
+                self.confirm_here(sessions, channel, first, last, accepted);
+            }
             Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
             Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
             Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
@@ -132,7 +134,7 @@ impl Shard {
         match event {
             PartitionEvent::Confirm { waiting, accepted } => {
                 if waiting.shard == self.id {
-                    sessions.confirm(waiting.channel, waiting.first, waiting.last, accepted);
+                    self.confirm_here(sessions, waiting.channel, waiting.first, waiting.last, accepted);
                 } else {
                     let (channel, first, last) = (waiting.channel, waiting.first, waiting.last);
                     self.peers.batch(waiting.shard).push(Op::Confirm { channel, first, last, accepted });
@@ -167,6 +169,20 @@ impl Shard {
             PartitionEvent::Trouble(kind, error) => {
                 tracing::warn!(partition = partition.0, ?kind, %error, "trouble with the log");
             }
+        }
+    }
+
+    /// Passes a confirm to the channel that published, or keeps it if that was the shard itself.
+    fn confirm_here(
+        &mut self,
+        sessions: &mut impl Sessions,
+        channel: ChannelKey,
+        first: u64,
+        last: u64,
+        accepted: bool,
+    ) {
+        if !self.confirm_internal(sessions, channel, first, last, accepted) {
+            sessions.confirm(channel, first, last, accepted);
         }
     }
 

@@ -1,0 +1,107 @@
+//! Messages that the shard itself publishes (dead letters, delayed messages that are due), and what is to be done when
+//! their queues have them.
+//!
+//! Such a message is confirmed like any other, to [`INTERNAL`] instead of a channel. What waits for the confirm is its *origin*: the message it was
+//! made of must not leave its own queue before.
+
+#![expect(dead_code, reason = "its first user comes with the next change")]
+
+use rustc_hash::FxHashMap;
+
+use super::Shard;
+use super::publisher::Target;
+use crate::ids::ChannelKey;
+use crate::model::message::Message;
+use crate::session::Sessions;
+
+/// The shard as a publisher: no channel has this key.
+const INTERNAL: ChannelKey = ChannelKey { slot: u32::MAX, epoch: u32::MAX };
+
+/// Messages that may wait for their confirms; at the limit queues keep their dead letters to themselves.
+const MAX_IN_FLIGHT: usize = 4096;
+
+/// What an internal message was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nothing: nobody waits for it.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    origin: Origin,
+    /// Confirms that are missing.
+    pending: u32,
+    refused: bool,
+}
+
+/// Internal messages that are on their way.
+#[derive(Debug, Default)]
+pub(super) struct Internal {
+    last_seq: u64,
+    in_flight: FxHashMap<u64, InFlight>,
+}
+
+impl Internal {
+    /// True while no more should be published.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight.len() >= MAX_IN_FLIGHT
+    }
+}
+
+impl Shard {
+    /// Gives a message to `targets`, ascending by shard and partition. [`Self::origin_done`] follows, in this call or later.
+    ///
+    /// Not to be called while a queue is borrowed, and better not while [`Internal::is_full`] or [`Self::congested`].
+    pub(super) fn publish_internally(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        persistent: bool,
+        origin: Origin,
+    ) {
+        self.internal.last_seq += 1;
+        let seq = self.internal.last_seq;
+        let published = self.hand_out(sessions, targets, message, persistent, Some((self.id, INTERNAL, seq)));
+        if published.pending_confirms == 0 {
+            return self.origin_done(sessions, origin, !published.refused);
+        }
+        let waiting = InFlight { origin, pending: published.pending_confirms, refused: published.refused };
+        self.internal.in_flight.insert(seq, waiting);
+    }
+
+    /// Confirms that are not a channel's. Returns whether they were for the shard.
+    pub(super) fn confirm_internal(
+        &mut self,
+        sessions: &mut impl Sessions,
+        channel: ChannelKey,
+        first: u64,
+        last: u64,
+        accepted: bool,
+    ) -> bool {
+        if channel != INTERNAL {
+            return false;
+        }
+        for seq in first..=last {
+            let Some(waiting) = self.internal.in_flight.get_mut(&seq) else {
+                continue;
+            };
+            waiting.pending -= 1;
+            waiting.refused |= !accepted;
+            if waiting.pending == 0 {
+                let InFlight { origin, refused, .. } = *waiting;
+                self.internal.in_flight.remove(&seq);
+                self.origin_done(sessions, origin, !refused);
+            }
+        }
+        true
+    }
+
+    /// All queues have the message (and durable ones on disk), or (`accepted` false) one has refused it.
+    fn origin_done(&mut self, _sessions: &mut impl Sessions, origin: Origin, _accepted: bool) {
+        match origin {
+            Origin::Nothing => {}
+        }
+    }
+}
