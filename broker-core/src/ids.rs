@@ -38,6 +38,22 @@ pub struct ChannelKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConsumerId(pub u32);
 
+/// Where a consumer stands in the table of its queue. Together with the channel and the [`ConsumerId`] it finds the consumer
+/// without a search; a slot that another consumer has taken meanwhile does not fit them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConsumerSlot(pub u32);
+
+/// A consumer as its connection names it to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConsumerRef {
+    /// The consumer on its channel.
+    pub consumer: ConsumerId,
+    /// Its place in the queue.
+    pub slot: ConsumerSlot,
+    /// Its queue.
+    pub queue: QueueRef,
+}
+
 /// An unacknowledged message in its queue. Valid from the delivery until it is settled or its channel
 /// closes; only the channel that got it may settle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

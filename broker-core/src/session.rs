@@ -11,7 +11,7 @@ use std::sync::Arc;
 use amq_protocol::types::FieldTable;
 
 use crate::error::AmqpError;
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef, RequestId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
 use crate::model::message::Message;
 
 /// Who asks: a channel of an authenticated connection.
@@ -98,8 +98,7 @@ pub enum Command {
         arguments: FieldTable,
     },
     BasicCancel {
-        consumer: ConsumerId,
-        queue: QueueRef,
+        consumer: ConsumerRef,
     },
     BasicGet {
         queue: String,
@@ -148,7 +147,7 @@ pub enum Reply<'a> {
     },
     /// Comes before the consumer's first delivery.
     BasicConsumeOk {
-        queue: QueueRef,
+        consumer: ConsumerRef,
     },
     BasicCancelOk,
     BasicGetOk {

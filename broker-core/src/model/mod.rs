@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod binding;
+pub mod consume_arguments;
 pub mod exchange;
 pub mod field_table;
 pub mod headers;

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use amq_protocol::types::AMQPValue;
 use broker_store::QueueId;
 
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
+use super::topology::QueueRow;
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode};
-use crate::ids::{ChannelKey, ConsumerId, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::ids::{ChannelKey, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
+use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Get, Got, Pump};
 use crate::model::vhost::Resource;
 use crate::session::{Reply, Sessions, Settlement};
@@ -60,16 +64,14 @@ impl Shard {
         &mut self,
         sessions: &mut impl Sessions,
         channel: ChannelKey,
-        consumer: ConsumerId,
-        queue: QueueRef,
+        consumer: ConsumerRef,
         bytes: u32,
     ) {
-        if queue.shard == self.id {
+        if consumer.queue.shard == self.id {
             let address = ChannelAddress { shard: self.id, channel };
-            self.return_window_here(sessions, address, consumer, queue.queue, bytes);
+            self.return_window_here(sessions, address, consumer, bytes);
         } else {
-            let op = Op::ReturnWindow { channel, consumer, queue: queue.queue, bytes };
-            self.peers.batch(queue.shard).push(op);
+            self.peers.batch(consumer.queue.shard).push(Op::ReturnWindow { channel, consumer, bytes });
         }
     }
 
@@ -77,11 +79,10 @@ impl Shard {
         &mut self,
         sessions: &mut impl Sessions,
         address: ChannelAddress,
-        consumer: ConsumerId,
-        queue: QueueId,
+        consumer: ConsumerRef,
         bytes: u32,
     ) {
-        let Some(&slot) = self.slots.get(&queue) else {
+        let Some(&slot) = self.slots.get(&consumer.queue.queue) else {
             return;
         };
         if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
@@ -162,28 +163,45 @@ impl Shard {
     }
 
     fn consume(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, ask: &Ask) {
-        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count } = &ask.question else {
+        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments } =
+            &ask.question
+        else {
             return;
         };
         let hosted = &mut self.queues[slot as usize];
-        let taken = hosted.machine.has_exclusive_consumer() || (*exclusive && hosted.machine.consumer_count() > 0);
-        if taken {
-            let queue = Resource::queue(&ask.vhost, &ask.name);
+        let queue = Resource::queue(&ask.vhost, &ask.name);
+        let row = self.topology.queue(hosted.id);
+        let kind = row.map_or_else(QueueType::default, |row| row.kind);
+        let parsed = match arguments.as_deref() {
+            Some(arguments) => ConsumeArguments::parse(queue, kind, arguments),
+            None => Ok(ConsumeArguments::default()),
+        };
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.answer(sessions, ask.reply_to, Answer::Failed(error.into())),
+        };
+        if hosted.machine.consumer_count() == 0 {
+            hosted.machine.set_single_active(row.is_some_and(has_single_active_consumer));
+        }
+        if hosted.machine.refuses_consumer(*exclusive) {
             let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
             return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
         }
-        hosted.machine.add_consumer(Consumer {
+        let at = hosted.machine.add_consumer(Consumer {
             address,
             id: *consumer,
             consumer_tag: Arc::clone(consumer_tag),
             no_ack: *no_ack,
             exclusive: *exclusive,
             prefetch_count: *prefetch_count,
+            priority: parsed.priority,
+            arguments: arguments.clone(),
         });
         let id = hosted.id;
         self.note_interest(address, id);
         let queue = QueueRef { queue: id, shard: self.id };
-        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { queue });
+        let consumer = ConsumerRef { consumer: *consumer, slot: at, queue };
+        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer });
         self.pump(sessions, slot);
     }
 
@@ -310,6 +328,11 @@ impl Shard {
     }
 }
 
+fn has_single_active_consumer(row: &QueueRow) -> bool {
+    let argument = row.arguments.as_ref().and_then(|arguments| arguments.inner().get("x-single-active-consumer"));
+    argument == Some(&AMQPValue::Boolean(true))
+}
+
 /// Hands an answer to a connection of this shard.
 pub(super) fn deliver_answer(
     sessions: &mut impl Sessions,
@@ -329,7 +352,7 @@ pub(super) fn deliver_answer(
         Answer::QueueUnbindOk => Reply::QueueUnbindOk,
         Answer::QueuePurgeOk { message_count } => Reply::QueuePurgeOk { message_count },
         Answer::QueueDeleteOk { message_count } => Reply::QueueDeleteOk { message_count },
-        Answer::BasicConsumeOk { queue } => Reply::BasicConsumeOk { queue },
+        Answer::BasicConsumeOk { consumer } => Reply::BasicConsumeOk { consumer },
         Answer::BasicCancelOk => Reply::BasicCancelOk,
         Answer::BasicGetEmpty => Reply::BasicGetEmpty,
         Answer::Failed(error) => Reply::Failed(error),

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use amq_protocol::types::FieldTable;
 use broker_store::QueueId;
 
 use super::registrar::{ClientCommand, Round, TopologyRequest};
 use super::topology::Change;
 use crate::error::AmqpError;
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, RequestId};
 use crate::model::message::Message;
 use crate::session::Settlement;
 
@@ -40,8 +41,7 @@ pub(super) enum Op {
     },
     ReturnWindow {
         channel: ChannelKey,
-        consumer: ConsumerId,
-        queue: QueueId,
+        consumer: ConsumerRef,
         bytes: u32,
     },
     CloseChannel {
@@ -136,9 +136,10 @@ pub(super) enum Question {
         no_ack: bool,
         exclusive: bool,
         prefetch_count: u16,
+        arguments: Option<Arc<FieldTable>>,
     },
     Cancel {
-        consumer: ConsumerId,
+        consumer: ConsumerRef,
     },
     Get {
         no_ack: bool,
@@ -162,7 +163,7 @@ pub(super) enum Answer {
     QueueUnbindOk,
     QueuePurgeOk { message_count: u32 },
     QueueDeleteOk { message_count: u32 },
-    BasicConsumeOk { queue: crate::ids::QueueRef },
+    BasicConsumeOk { consumer: ConsumerRef },
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),

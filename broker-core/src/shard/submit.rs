@@ -31,7 +31,8 @@ impl Shard {
         }
         let who = Who { user: caller.user, vhost: caller.vhost, shard: self.id, connection: caller.connection };
         match command {
-            Command::BasicCancel { consumer, queue } => {
+            Command::BasicCancel { consumer } => {
+                let queue = consumer.queue;
                 let name = self.topology.queue(queue.queue).map(|row| Arc::clone(&row.name));
                 match name {
                     Some(name) => {
@@ -138,8 +139,10 @@ fn client_command(caller: Caller<'_>, command: Command) -> ClientCommand {
 /// What a command that got past [`plan::plan`] asks of its queue.
 fn question_of(caller: Caller<'_>, command: Command) -> Question {
     match command {
-        Command::BasicConsume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, .. } => {
-            Question::Consume { consumer, consumer_tag: consumer_tag.into(), no_ack, exclusive, prefetch_count }
+        Command::BasicConsume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments, .. } => {
+            let arguments = (!arguments.inner().is_empty()).then(|| Arc::new(arguments));
+            let consumer_tag = consumer_tag.into();
+            Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments }
         }
         Command::BasicGet { no_ack, .. } => Question::Get { no_ack },
         Command::QueuePurge { .. } => Question::Purge,

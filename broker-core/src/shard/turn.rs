@@ -32,9 +32,9 @@ impl Shard {
                 let address = ChannelAddress { shard: from, channel };
                 self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);
             }
-            Op::ReturnWindow { channel, consumer, queue, bytes } => {
+            Op::ReturnWindow { channel, consumer, bytes } => {
                 let address = ChannelAddress { shard: from, channel };
-                self.return_window_here(sessions, address, consumer, queue, bytes);
+                self.return_window_here(sessions, address, consumer, bytes);
             }
             Op::CloseChannel { channel } => {
                 self.channel_closed(sessions, ChannelAddress { shard: from, channel });

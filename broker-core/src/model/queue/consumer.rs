@@ -1,16 +1,25 @@
 //! The consumers of a queue: who may be given a message now, in turn.
 //!
-//! A consumer is *active* while it has window and prefetch left. The active ones stand in a ring; the first takes a message
-//! and goes to the end, so that they share fairly (RabbitMQ's round robin). One that has used up its window or prefetch leaves the
-//! ring until it gets some back, so blocked consumers cost nothing per message.
+//! A consumer is *active* while it has window and prefetch left. The active ones of one priority stand in a ring; the first takes
+//! a message and goes to the end, so that they share fairly (RabbitMQ's round robin). One that has used up its window or
+//! prefetch leaves the ring until it gets some back, so blocked consumers cost nothing per message. A ring is served while every
+//! ring of a higher `x-priority` is empty.
+//!
+//! With a single active consumer (`x-single-active-consumer`) only one consumer, the first that came, may stand in a ring;
+//! when it goes, the next takes over: the highest priority first, then the first that came.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use amq_protocol::types::FieldTable;
 use slab::Slab;
 
 use crate::ids::{ChannelKey, ConsumerId, ShardId};
 use crate::limits::CONSUMER_WINDOW_BYTES;
+
+pub use crate::ids::ConsumerSlot;
+
+/// No slot: where a list ends.
+const NONE: u32 = u32::MAX;
 
 /// A channel on whichever shard has its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +45,33 @@ pub struct Consumer {
     pub exclusive: bool,
     /// Unacknowledged messages it may hold; 0 is no limit.
     pub prefetch_count: u16,
+    /// `x-priority`, 0 without one: it is served while every consumer with a higher one is blocked.
+    pub priority: i64,
+    /// The arguments of `basic.consume`, for listings; absent if there were none.
+    pub arguments: Option<Arc<FieldTable>>,
+}
+
+/// What a consumer is to its queue now (RabbitMQ's `activity_status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It gets messages, as its window and prefetch allow.
+    Up,
+    /// It is the single active consumer.
+    SingleActive,
+    /// Another one is the single active consumer.
+    Waiting,
+}
+
+impl Activity {
+    /// RabbitMQ's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::SingleActive => "single_active",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +80,11 @@ struct Slot {
     unacked: u32,
     /// Bytes of window left. May go below zero by one message.
     window: i64,
+    /// Numbers the consumers in the order in which they came.
+    arrival: u64,
+    /// Neighbours in the ring, while it stands in one.
+    previous: u32,
+    next: u32,
     in_ring: bool,
 }
 
@@ -54,18 +95,42 @@ impl Slot {
     }
 }
 
-/// Index of a consumer in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConsumerSlot(u32);
+/// The active consumers of one priority: a circular list through [`Slot::next`].
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    priority: i64,
+    front: u32,
+}
 
 /// The consumers of one queue.
 #[derive(Debug, Default)]
 pub struct Consumers {
     slots: Slab<Slot>,
-    ring: VecDeque<ConsumerSlot>,
+    /// Not empty ones only, the highest priority first.
+    rings: Vec<Ring>,
+    arrivals: u64,
+    exclusive: u32,
+    single_active: Option<Single>,
+}
+
+/// The single active consumer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Single {
+    active: Option<ConsumerSlot>,
 }
 
 impl Consumers {
+    /// Has one consumer at a time get messages (`x-single-active-consumer`). To be said before the first consumer comes.
+    pub fn set_single_active(&mut self, single_active: bool) {
+        self.single_active = single_active.then(Single::default);
+    }
+
+    /// True if only one consumer at a time gets messages.
+    #[must_use]
+    pub fn is_single_active(&self) -> bool {
+        self.single_active.is_some()
+    }
+
     /// Number of consumers.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -79,15 +144,16 @@ impl Consumers {
     }
 
     /// True if a consumer could take a message now.
+    #[inline]
     #[must_use]
     pub fn any_active(&self) -> bool {
-        !self.ring.is_empty()
+        !self.rings.is_empty()
     }
 
     /// True if a consumer is exclusive.
     #[must_use]
     pub fn has_exclusive(&self) -> bool {
-        self.slots.iter().any(|(_, slot)| slot.consumer.exclusive)
+        self.exclusive > 0
     }
 
     /// All consumers, in no order.
@@ -95,96 +161,198 @@ impl Consumers {
         self.slots.iter().map(|(_, slot)| &slot.consumer)
     }
 
+    /// All consumers and what each is to the queue, in no order.
+    pub fn activities(&self) -> impl Iterator<Item = (&Consumer, Activity)> {
+        self.slots.iter().map(|(key, slot)| {
+            let activity = match self.single_active {
+                None => Activity::Up,
+                Some(single) if single.active == Some(slot_of(key)) => Activity::SingleActive,
+                Some(_) => Activity::Waiting,
+            };
+            (&slot.consumer, activity)
+        })
+    }
+
     /// Adds a consumer with a full window.
-    pub fn add(&mut self, consumer: Consumer) {
-        let key = self.slots.insert(Slot {
+    pub fn add(&mut self, consumer: Consumer) -> ConsumerSlot {
+        self.arrivals += 1;
+        self.exclusive += u32::from(consumer.exclusive);
+        let at = slot_of(self.slots.insert(Slot {
             consumer,
             unacked: 0,
             window: i64::from(CONSUMER_WINDOW_BYTES),
+            arrival: self.arrivals,
+            previous: NONE,
+            next: NONE,
             in_ring: false,
-        });
-        self.activate(slot_of(key));
+        }));
+        if let Some(single) = &mut self.single_active {
+            single.active.get_or_insert(at);
+        }
+        self.activate(at);
+        at
     }
 
     /// Removes a consumer. Messages it holds stay with its channel.
-    pub fn remove(&mut self, address: ChannelAddress, id: ConsumerId) -> Option<Consumer> {
-        let slot = self.find(address, id)?;
-        self.ring.retain(|other| *other != slot);
-        Some(self.slots.remove(key_of(slot)).consumer)
+    pub fn remove(&mut self, at: ConsumerSlot, address: ChannelAddress, id: ConsumerId) -> Option<Consumer> {
+        self.find(at, address, id)?;
+        let removed = self.take_out(at);
+        self.succeed();
+        Some(removed)
     }
 
     /// Removes the consumers of a channel. Returns how many there were.
     pub fn remove_channel(&mut self, address: ChannelAddress) -> usize {
-        let before = self.slots.len();
-        self.slots.retain(|_, slot| slot.consumer.address != address);
-        let slots = &self.slots;
-        self.ring.retain(|slot| slots.contains(key_of(*slot)));
-        before - self.slots.len()
+        let mine: Vec<ConsumerSlot> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.consumer.address == address)
+            .map(|(key, _)| slot_of(key))
+            .collect();
+        for at in &mine {
+            self.take_out(*at);
+        }
+        self.succeed();
+        mine.len()
     }
 
     /// Removes all consumers.
     pub fn take(&mut self) -> Vec<Consumer> {
-        self.ring.clear();
+        self.rings.clear();
+        self.exclusive = 0;
+        self.single_active = self.single_active.map(|_| Single::default());
         self.slots.drain().map(|slot| slot.consumer).collect()
     }
 
     /// The consumer whose turn it is.
+    #[inline]
     #[must_use]
     pub fn next(&self) -> Option<(ConsumerSlot, &Consumer)> {
-        let slot = *self.ring.front()?;
-        Some((slot, &self.slots[key_of(slot)].consumer))
+        let front = self.rings.first()?.front;
+        Some((ConsumerSlot(front), &self.slots[front as usize].consumer))
     }
 
-    /// The consumer at the front of the ring has been given a message that takes `window_bytes`.
+    /// The consumer whose turn it is has been given a message that takes `window_bytes`.
+    #[inline]
     pub fn took(&mut self, window_bytes: u32) {
-        let Some(&at) = self.ring.front() else { return };
-        let slot = &mut self.slots[key_of(at)];
+        let Some(ring) = self.rings.first_mut() else { return };
+        let slot = &mut self.slots[ring.front as usize];
         slot.window -= i64::from(window_bytes);
         if !slot.consumer.no_ack {
             slot.unacked += 1;
         }
-        if !slot.can_take() {
-            slot.in_ring = false;
-            self.ring.pop_front();
-        } else if self.ring.len() > 1 {
-            self.ring.rotate_left(1);
+        if slot.can_take() {
+            ring.front = slot.next;
+        } else {
+            let front = ConsumerSlot(ring.front);
+            self.deactivate(front);
         }
     }
 
     /// A message that the consumer held has been settled. Returns true if it may take one now and could not before.
     pub fn settled(&mut self, at: ConsumerSlot, address: ChannelAddress, id: ConsumerId) -> bool {
-        match self.slots.get_mut(key_of(at)) {
-            Some(slot) if slot.consumer.id == id && slot.consumer.address == address => {
-                slot.unacked = slot.unacked.saturating_sub(1);
-                self.activate(at)
-            }
-            _ => false,
-        }
+        let Some(slot) = self.find(at, address, id) else {
+            return false;
+        };
+        slot.unacked = slot.unacked.saturating_sub(1);
+        self.activate(at)
     }
 
     /// The consumer's connection has written `bytes` of its deliveries. Returns true if it may take a message now and could
     /// not before.
-    pub fn return_window(&mut self, address: ChannelAddress, id: ConsumerId, bytes: u32) -> bool {
-        let Some(at) = self.find(address, id) else {
+    pub fn return_window(
+        &mut self,
+        at: ConsumerSlot,
+        address: ChannelAddress,
+        id: ConsumerId,
+        bytes: u32,
+    ) -> bool {
+        let Some(slot) = self.find(at, address, id) else {
             return false;
         };
-        self.slots[key_of(at)].window += i64::from(bytes);
+        slot.window += i64::from(bytes);
         self.activate(at)
     }
 
+    /// The slot, if this consumer still has it.
+    fn find(&mut self, at: ConsumerSlot, address: ChannelAddress, id: ConsumerId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(key_of(at))?;
+        (slot.consumer.id == id && slot.consumer.address == address).then_some(slot)
+    }
+
+    fn take_out(&mut self, at: ConsumerSlot) -> Consumer {
+        self.deactivate(at);
+        let slot = self.slots.remove(key_of(at));
+        self.exclusive -= u32::from(slot.consumer.exclusive);
+        if let Some(single) = &mut self.single_active
+            && single.active == Some(at)
+        {
+            single.active = None;
+        }
+        slot.consumer
+    }
+
+    /// Finds the next single active consumer if there is none.
+    fn succeed(&mut self) {
+        if !matches!(self.single_active, Some(Single { active: None })) {
+            return;
+        }
+        let order = |slot: &Slot| (std::cmp::Reverse(slot.consumer.priority), slot.arrival);
+        let next = self.slots.iter().min_by_key(|(_, slot)| order(slot)).map(|(key, _)| slot_of(key));
+        if let Some(next) = next {
+            self.single_active = Some(Single { active: Some(next) });
+            self.activate(next);
+        }
+    }
+
+    /// Puts a consumer at the end of its ring if it can take a message and is not there yet.
     fn activate(&mut self, at: ConsumerSlot) -> bool {
-        let slot = &mut self.slots[key_of(at)];
-        if slot.in_ring || !slot.can_take() {
+        let slot = &self.slots[key_of(at)];
+        let waits = self.single_active.is_some_and(|single| single.active != Some(at));
+        if slot.in_ring || waits || !slot.can_take() {
             return false;
         }
-        slot.in_ring = true;
-        self.ring.push_back(at);
+        let priority = slot.consumer.priority;
+        match self.rings.binary_search_by(|ring| priority.cmp(&ring.priority)) {
+            Ok(index) => {
+                let front = self.rings[index].front;
+                let back = self.slots[front as usize].previous;
+                self.link(back, at.0);
+                self.link(at.0, front);
+            }
+            Err(index) => {
+                self.rings.insert(index, Ring { priority, front: at.0 });
+                self.link(at.0, at.0);
+            }
+        }
+        self.slots[key_of(at)].in_ring = true;
         true
     }
 
-    fn find(&self, address: ChannelAddress, id: ConsumerId) -> Option<ConsumerSlot> {
-        let found = |slot: &Slot| slot.consumer.id == id && slot.consumer.address == address;
-        self.slots.iter().find(|(_, slot)| found(slot)).map(|(key, _)| slot_of(key))
+    /// Takes a consumer out of its ring, if it stands in one.
+    fn deactivate(&mut self, at: ConsumerSlot) {
+        let slot = &mut self.slots[key_of(at)];
+        if !std::mem::take(&mut slot.in_ring) {
+            return;
+        }
+        let (previous, next, priority) = (slot.previous, slot.next, slot.consumer.priority);
+        let Ok(index) = self.rings.binary_search_by(|ring| priority.cmp(&ring.priority)) else {
+            return;
+        };
+        if next == at.0 {
+            self.rings.remove(index);
+            return;
+        }
+        self.link(previous, next);
+        let ring = &mut self.rings[index];
+        if ring.front == at.0 {
+            ring.front = next;
+        }
+    }
+
+    fn link(&mut self, previous: u32, next: u32) {
+        self.slots[previous as usize].next = next;
+        self.slots[next as usize].previous = previous;
     }
 }
 
@@ -208,7 +376,17 @@ mod tests {
             no_ack: false,
             exclusive: false,
             prefetch_count,
+            priority: 0,
+            arguments: None,
         }
+    }
+
+    fn with_priority(id: u32, prefetch_count: u16, priority: i64) -> Consumer {
+        Consumer { priority, ..consumer(id, prefetch_count) }
+    }
+
+    fn order(consumers: &mut Consumers, turns: usize) -> Vec<u32> {
+        (0..turns).filter_map(|_| turn(consumers)).map(|(_, id)| id).collect()
     }
 
     fn turn(consumers: &mut Consumers) -> Option<(ConsumerSlot, u32)> {
@@ -220,9 +398,10 @@ mod tests {
     #[test]
     fn consumers_take_turns() {
         let mut consumers = Consumers::default();
-        (1..=3).for_each(|id| consumers.add(consumer(id, 0)));
-        let order: Vec<u32> = (0..6).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
-        assert_eq!(order, [1, 2, 3, 1, 2, 3]);
+        for id in 1..=3 {
+            consumers.add(consumer(id, 0));
+        }
+        assert_eq!(order(&mut consumers, 6), [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]
@@ -230,8 +409,7 @@ mod tests {
         let mut consumers = Consumers::default();
         consumers.add(consumer(1, 1));
         consumers.add(consumer(2, 2));
-        let order: Vec<u32> = (0..5).filter_map(|_| turn(&mut consumers)).map(|(_, id)| id).collect();
-        assert_eq!(order, [1, 2, 2]);
+        assert_eq!(order(&mut consumers, 5), [1, 2, 2]);
         assert!(!consumers.any_active());
         let address = consumer(1, 1).address;
         assert!(consumers.settled(ConsumerSlot(0), address, ConsumerId(1)));
@@ -241,12 +419,68 @@ mod tests {
     #[test]
     fn window_takes_a_consumer_out_until_it_is_returned() {
         let mut consumers = Consumers::default();
-        consumers.add(consumer(1, 0));
+        let slot = consumers.add(consumer(1, 0));
         consumers.took(CONSUMER_WINDOW_BYTES + 5);
         assert!(!consumers.any_active());
         let address = consumer(1, 0).address;
-        assert!(!consumers.return_window(address, ConsumerId(1), 5));
-        assert!(consumers.return_window(address, ConsumerId(1), 1));
+        assert!(!consumers.return_window(slot, address, ConsumerId(1), 5));
+        assert!(consumers.return_window(slot, address, ConsumerId(1), 1));
         assert!(consumers.any_active());
+    }
+
+    #[test]
+    fn lower_priority_is_served_while_the_higher_ones_are_blocked() {
+        let mut consumers = Consumers::default();
+        consumers.add(with_priority(1, 0, -1));
+        let second = consumers.add(with_priority(2, 1, 5));
+        consumers.add(with_priority(3, 1, 5));
+        consumers.add(with_priority(4, 1, 0));
+        assert_eq!(order(&mut consumers, 6), [2, 3, 4, 1, 1, 1]);
+        assert!(consumers.settled(second, consumer(2, 0).address, ConsumerId(2)));
+        assert_eq!(order(&mut consumers, 2), [2, 1]);
+    }
+
+    #[test]
+    fn consumer_in_the_middle_of_a_ring_can_go() {
+        let mut consumers = Consumers::default();
+        let slots: Vec<_> = (1..=4).map(|id| consumers.add(consumer(id, 0))).collect();
+        let address = consumer(1, 0).address;
+        assert_eq!(order(&mut consumers, 1), [1]);
+        assert!(consumers.remove(slots[2], address, ConsumerId(3)).is_some());
+        assert!(consumers.remove(slots[2], address, ConsumerId(3)).is_none());
+        assert_eq!(order(&mut consumers, 4), [2, 4, 1, 2]);
+        // The slot has a new owner, whom the old one's numbers do not find.
+        assert_eq!(consumers.add(consumer(5, 0)), slots[2]);
+        assert!(!consumers.settled(slots[2], address, ConsumerId(3)));
+        assert_eq!(consumers.remove_channel(address), 4);
+        assert!(!consumers.any_active() && consumers.is_empty());
+    }
+
+    #[test]
+    fn single_active_consumer_is_followed_by_the_first_of_the_highest_priority() {
+        let mut consumers = Consumers::default();
+        consumers.set_single_active(true);
+        let first = consumers.add(consumer(1, 0));
+        consumers.add(consumer(2, 0));
+        let third = consumers.add(with_priority(3, 1, 9));
+        consumers.add(with_priority(4, 0, 9));
+        let address = consumer(1, 0).address;
+        let active = |consumers: &Consumers| {
+            let single = |(consumer, activity): (&Consumer, Activity)| {
+                (activity == Activity::SingleActive).then_some(consumer.id.0)
+            };
+            consumers.activities().find_map(single)
+        };
+        assert_eq!(order(&mut consumers, 3), [1, 1, 1]);
+        assert_eq!(active(&consumers), Some(1));
+        consumers.remove(first, address, ConsumerId(1));
+        // A blocked one stays the active one.
+        assert_eq!(order(&mut consumers, 3), [3]);
+        assert_eq!(active(&consumers), Some(3));
+        consumers.remove(third, address, ConsumerId(3));
+        assert_eq!(order(&mut consumers, 2), [4, 4]);
+        consumers.remove_channel(address);
+        consumers.add(consumer(6, 0));
+        assert_eq!(order(&mut consumers, 1), [6]);
     }
 }

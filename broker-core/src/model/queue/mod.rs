@@ -11,9 +11,9 @@ pub mod unacked;
 use broker_store::{Load, Log, LogKind, Position, Run, SegmentId, Seq};
 
 use self::backlog::{Backlog, Entry, Head, LOAD_ENTRIES};
-use self::consumer::{ChannelAddress, Consumer, Consumers};
+use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers};
 use self::unacked::{Held, Holder, Unacked};
-use crate::ids::{ConsumerId, DeliveryToken, QueueRef, ShardId};
+use crate::ids::{ConsumerRef, DeliveryToken, QueueRef, ShardId};
 use crate::model::message::Message;
 use crate::session::{Delivery, Settlement};
 
@@ -162,10 +162,22 @@ impl Queue {
         self.consumers.iter()
     }
 
-    /// True if an exclusive consumer is on the queue.
+    /// The consumers and what each is to the queue now, in no order.
+    pub fn activities(&self) -> impl Iterator<Item = (&Consumer, Activity)> {
+        self.consumers.activities()
+    }
+
+    /// True if a new consumer cannot be: an exclusive one is on the queue, or it wants to be one and is not alone, or cannot be
+    /// one because there is a single active consumer.
     #[must_use]
-    pub fn has_exclusive_consumer(&self) -> bool {
+    pub fn refuses_consumer(&self, exclusive: bool) -> bool {
         self.consumers.has_exclusive()
+            || exclusive && (!self.consumers.is_empty() || self.consumers.is_single_active())
+    }
+
+    /// Has one consumer at a time get messages. To be said before the first one comes.
+    pub fn set_single_active(&mut self, single_active: bool) {
+        self.consumers.set_single_active(single_active);
     }
 
     /// True once the queue has lost its last consumer: what `auto_delete` waits for.
@@ -306,14 +318,14 @@ impl Queue {
     }
 
     /// Adds a consumer. Deliveries start with the next [`pump`](Self::pump).
-    pub fn add_consumer(&mut self, consumer: Consumer) {
+    pub fn add_consumer(&mut self, consumer: Consumer) -> ConsumerSlot {
         self.had_consumers = true;
-        self.consumers.add(consumer);
+        self.consumers.add(consumer)
     }
 
     /// Removes a consumer; what it holds stays with its channel (`basic.cancel`). Returns whether it was there.
-    pub fn remove_consumer(&mut self, address: ChannelAddress, id: ConsumerId) -> bool {
-        self.consumers.remove(address, id).is_some()
+    pub fn remove_consumer(&mut self, address: ChannelAddress, consumer: ConsumerRef) -> bool {
+        self.consumers.remove(consumer.slot, address, consumer.consumer).is_some()
     }
 
     /// Takes all consumers away: the queue is going.
@@ -330,8 +342,8 @@ impl Queue {
     }
 
     /// A consumer's connection has written `bytes` of its deliveries. Returns true if the queue is to be pumped.
-    pub fn return_window(&mut self, address: ChannelAddress, id: ConsumerId, bytes: u32) -> bool {
-        self.consumers.return_window(address, id, bytes)
+    pub fn return_window(&mut self, address: ChannelAddress, consumer: ConsumerRef, bytes: u32) -> bool {
+        self.consumers.return_window(consumer.slot, address, consumer.consumer, bytes)
     }
 
     /// Drops all ready messages (`queue.purge`). Returns how many there were.

@@ -7,7 +7,7 @@ use broker_store::{LogOptions, recover};
 use futures_lite::future::block_on;
 
 use super::*;
-use crate::ids::ChannelKey;
+use crate::ids::{ChannelKey, ConsumerId};
 use crate::model::message::Stamp;
 
 const HERE: ShardId = ShardId(0);
@@ -70,16 +70,19 @@ impl Bench {
         self.queue.push(&mut self.out, &mut self.logs, (seq, LogKind::Volatile, record.position), message);
     }
 
-    fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) {
-        self.queue.add_consumer(Consumer {
+    fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) -> ConsumerSlot {
+        let slot = self.queue.add_consumer(Consumer {
             address: channel(id),
             id: ConsumerId(id),
             consumer_tag: "t".into(),
             no_ack,
             exclusive: false,
             prefetch_count,
+            priority: 0,
+            arguments: None,
         });
         self.pump();
+        slot
     }
 
     fn pump(&mut self) {
@@ -157,14 +160,15 @@ fn another_channel_cannot_settle_a_delivery() {
 #[test]
 fn a_consumer_gets_no_more_than_its_window() {
     let mut bench = Bench::new();
-    bench.consume(1, 0, true);
+    let slot = bench.consume(1, 0, true);
     let body = "x".repeat(100_000);
     (0..20).for_each(|_| bench.publish(&body));
     let given = bench.out.0.len();
     let window = crate::limits::CONSUMER_WINDOW_BYTES as usize;
     assert_eq!(given, window.div_ceil(100_000 + 2 + crate::limits::DELIVERY_OVERHEAD_BYTES as usize));
     assert_eq!(bench.queue.message_count(), 20 - given as u64);
-    assert!(bench.queue.return_window(channel(1), ConsumerId(1), 200_000));
+    let consumer = ConsumerRef { consumer: ConsumerId(1), slot, queue: bench.queue.at };
+    assert!(bench.queue.return_window(channel(1), consumer, 200_000));
     bench.pump();
     assert!(bench.out.0.len() > given);
 }

@@ -84,24 +84,25 @@ impl Channel {
             return Ok(Flow::Done);
         };
         let found = channel.consumer_by_tag(cancel.consumer_tag.as_str());
-        let Some((consumer, queue)) = found.and_then(|consumer| {
+        let Some(at) = found.and_then(|consumer| {
             consumer.cancelled = true;
-            consumer.queue.map(|queue| (consumer.id, queue))
+            consumer.at
         }) else {
             // The consumer is gone already, or never was: that is no error.
             let consumer_tag = reply_text(cancel.consumer_tag.as_str());
             let ok = AMQPClass::Basic(AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }));
             return if cancel.nowait { Ok(Flow::Done) } else { self.write(turn, ok) };
         };
-        let held = channel.take_held(consumer);
-        let kind = RequestKind::Cancel { consumer, consumer_tag: cancel.consumer_tag.as_str().to_owned() };
-        let command = Command::BasicCancel { consumer, queue };
+        let held = channel.take_held(at.consumer);
+        let kind =
+            RequestKind::Cancel { consumer: at.consumer, consumer_tag: cancel.consumer_tag.as_str().to_owned() };
+        let command = Command::BasicCancel { consumer: at };
         let method = MethodId::new(60, 30);
         let flow = self.submit(turn, Asked { command, method, nowait: cancel.nowait, kind });
         if !held.is_empty() {
             // After the cancel, or they would come back to the same consumer.
             let tokens: Vec<_> = held.iter().map(|held| held.token).collect();
-            turn.shard.settle(turn.outputs, self.key, queue, &tokens, Settlement::Requeue);
+            turn.shard.settle(turn.outputs, self.key, at.queue, &tokens, Settlement::Requeue);
         }
         Ok(flow)
     }

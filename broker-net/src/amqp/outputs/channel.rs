@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, QueueRef, RequestId};
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
 use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
+use rustc_hash::FxHashMap;
 
 use crate::amqp::channel::confirm::Confirms;
 use crate::amqp::channel::unacked::{Entry, Unacked};
@@ -19,6 +20,7 @@ pub(crate) struct ChannelOutput {
     last_delivery_tag: u64,
     /// Ascending by id.
     consumers: Vec<Consumer>,
+    by_tag: FxHashMap<Box<str>, ConsumerId>,
     /// Messages of `unacked` that count for a prefetch limit.
     prefetched: u32,
     /// Present once `basic.qos` with `global` limited the channel.
@@ -39,7 +41,7 @@ pub(crate) struct Consumer {
     pub(crate) id: ConsumerId,
     pub(crate) prefix: DeliverPrefix,
     /// Absent until consume-ok.
-    pub(crate) queue: Option<QueueRef>,
+    pub(crate) at: Option<ConsumerRef>,
     /// `basic.cancel` is on its way: deliveries that still come are not held back.
     pub(crate) cancelled: bool,
     /// Window of deliveries in the connection's buffer; not 0 exactly when the connection lists the consumer.
@@ -128,6 +130,7 @@ impl ChannelOutput {
             unacked: Unacked::default(),
             last_delivery_tag: 0,
             consumers: Vec::new(),
+            by_tag: FxHashMap::default(),
             prefetched: 0,
             limit: None,
             confirms: None,
@@ -232,11 +235,14 @@ impl ChannelOutput {
 
     pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str) {
         let prefix = DeliverPrefix::new(self.number, consumer_tag);
-        self.consumers.push(Consumer { id, prefix, queue: None, cancelled: false, window_bytes: 0 });
+        self.by_tag.insert(consumer_tag.into(), id);
+        self.consumers.push(Consumer { id, prefix, at: None, cancelled: false, window_bytes: 0 });
     }
 
     pub(crate) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
-        self.consumer_index(id).map(|index| self.consumers.remove(index))
+        let removed = self.consumers.remove(self.consumer_index(id)?);
+        self.by_tag.remove(removed.prefix.consumer_tag());
+        Some(removed)
     }
 
     pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
@@ -244,14 +250,15 @@ impl ChannelOutput {
     }
 
     pub(crate) fn consumer_by_tag(&mut self, consumer_tag: &str) -> Option<&mut Consumer> {
-        self.consumers.iter_mut().find(|consumer| consumer.prefix.consumer_tag() == consumer_tag)
+        let id = *self.by_tag.get(consumer_tag)?;
+        self.consumer_mut(id)
     }
 
     /// Takes the window that a consumer's written deliveries used.
-    pub(crate) fn take_window(&mut self, id: ConsumerId) -> Option<(QueueRef, u32)> {
+    pub(crate) fn take_window(&mut self, id: ConsumerId) -> Option<(ConsumerRef, u32)> {
         let consumer = self.consumer_mut(id)?;
         let bytes = std::mem::take(&mut consumer.window_bytes);
-        consumer.queue.map(|queue| (queue, bytes))
+        consumer.at.map(|at| (at, bytes))
     }
 
     fn consumer_index(&self, id: ConsumerId) -> Option<usize> {

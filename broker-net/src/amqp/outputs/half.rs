@@ -1,6 +1,6 @@
 //! The output half of one connection.
 
-use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, QueueRef};
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef};
 
 use super::channel::{ChannelOutput, Delivered};
 use super::reply::Requests;
@@ -47,8 +47,7 @@ pub(super) struct Flags {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) channel: ChannelKey,
-    pub(super) consumer: ConsumerId,
-    pub(super) queue: QueueRef,
+    pub(super) consumer: ConsumerRef,
     pub(super) bytes: u32,
 }
 

@@ -103,8 +103,8 @@ impl Outputs {
             let Some(channel) = self.channels.get_mut(channel_key) else {
                 continue;
             };
-            if let Some((queue, bytes)) = channel.take_window(consumer) {
-                connection.in_flight.push(Window { channel: channel_key, consumer, queue, bytes });
+            if let Some((consumer, bytes)) = channel.take_window(consumer) {
+                connection.in_flight.push(Window { channel: channel_key, consumer, bytes });
             }
         }
         connection.flags.written = true;
@@ -131,7 +131,7 @@ impl Outputs {
         let mut windows = std::mem::take(&mut connection.in_flight);
         for window in windows.drain(..) {
             if self.channels.get(window.channel).is_some() {
-                shard.return_window(self, window.channel, window.consumer, window.queue, window.bytes);
+                shard.return_window(self, window.channel, window.consumer, window.bytes);
             }
         }
         if let Some(connection) = self.connections.get_mut(key)

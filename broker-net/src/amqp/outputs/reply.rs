@@ -100,11 +100,11 @@ pub(crate) fn write_reply(
             return;
         }
         (Reply::BasicGetEmpty, _) => AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {})),
-        (Reply::BasicConsumeOk { queue }, RequestKind::Consume(id)) => {
+        (Reply::BasicConsumeOk { consumer: at }, RequestKind::Consume(id)) => {
             let Some(consumer) = channel.consumer_mut(*id) else {
                 return;
             };
-            consumer.queue = Some(*queue);
+            consumer.at = Some(*at);
             let consumer_tag = reply_text(consumer.prefix.consumer_tag());
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }))
         }
