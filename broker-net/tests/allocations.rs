@@ -16,7 +16,6 @@ use broker_net::amqp::codec::{
     write_deliver, write_method,
 };
 use broker_net::amqp::{Config, Connection, InputState, Outputs};
-use futures_lite::future::yield_now;
 
 /// The system's allocator, counting the calls of each thread that ask for memory.
 struct Counting;
@@ -173,7 +172,7 @@ impl Client {
     async fn answers(&mut self, count: u64) {
         while self.answers < count {
             self.turn();
-            yield_now().await;
+            self.handle.yield_now().await;
         }
     }
 
@@ -181,7 +180,7 @@ impl Client {
     async fn deliveries(&mut self, count: u64) {
         while self.delivered < count {
             self.turn();
-            yield_now().await;
+            self.handle.yield_now().await;
         }
     }
 

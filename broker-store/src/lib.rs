@@ -14,6 +14,7 @@
 mod catalog;
 mod data_dir;
 mod dead;
+pub mod doorbell;
 mod error;
 pub mod fs;
 mod ids;

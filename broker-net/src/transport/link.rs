@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use broker_core::ids::ConnectionKey;
 use broker_core::shard::driver::now_ms;
-use futures_lite::future::{poll_fn, poll_once, yield_now};
+use futures_lite::future::{poll_fn, poll_once};
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 
@@ -87,7 +87,7 @@ impl Link {
             match poll_fn(|context| self.poll_receive(context, transport)).await {
                 Received::Gone => return,
                 // Others have their turn: what was published is delivered before more is read.
-                Received::Bytes => yield_now().await,
+                Received::Bytes => transport.handle.yield_now().await,
             }
         }
     }
@@ -110,7 +110,7 @@ impl Link {
             Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer)
         };
         while matches!(poll_fn(discard).await, Ok(1..)) {
-            yield_now().await;
+            transport.handle.yield_now().await;
         }
         alarm.cancel().await;
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::map::Mapping;
 
 pub use sim::{Faults, SimFile, SimFs};
-pub use uring::{GlommioFile, GlommioFs};
+pub use uring::{GlommioFile, GlommioFs, Helper};
 
 /// A file system. Calls are not `Send`: they are made on the thread of the shard, and must not block it.
 ///

@@ -1,5 +1,5 @@
 //! Files on a glommio executor. Writes and syncs go through the ring; everything that is rare or may block
-//! for long runs on the executor's blocking thread.
+//! for long runs on a [`Helper`] thread.
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -8,12 +8,14 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::thread;
 
 use glommio::io::{BufferedFile, OpenOptions as RingOpenOptions};
 use rustc_hash::FxHashMap;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::Fs;
+use crate::doorbell::{Bell, Doorbell};
 use crate::map::Mapping;
 
 /// Bytes written at a time when a file is zeroed.
@@ -21,10 +23,37 @@ const ZEROS_BYTES: usize = 1024 * 1024;
 /// Files kept open. Only a few are written at any time.
 const MAX_OPEN_FILES: usize = 16;
 
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread for what would block an executor. It ends when its last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Helper {
+    jobs: flume::Sender<Job>,
+}
+
+impl Helper {
+    /// Starts the thread. It rings `doorbell` after each job.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub fn start(name: &str, doorbell: Doorbell) -> io::Result<Self> {
+        let (jobs, todo) = flume::unbounded::<Job>();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            for job in todo {
+                job();
+                doorbell.ring();
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+}
+
 /// The files of one executor.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct GlommioFs {
     open: Rc<RefCell<FxHashMap<PathBuf, GlommioFile>>>,
+    helper: Helper,
+    bell: Bell,
 }
 
 /// An open file.
@@ -47,10 +76,10 @@ impl std::fmt::Debug for GlommioFile {
 }
 
 impl GlommioFs {
-    /// The files of the executor on which this is called.
+    /// The files of the executor on which this is called. `bell` hears the doorbell of `helper`.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(helper: Helper, bell: Bell) -> Self {
+        Self { open: Rc::default(), helper, bell }
     }
 
     fn forget(&self, path: &Path) {
@@ -62,7 +91,7 @@ impl GlommioFs {
         self.run_blocking(move || work(&path)).await
     }
 
-    /// Runs `work` on the blocking thread with a handle of its own.
+    /// Runs `work` on the helper thread with a handle of its own.
     async fn with_file(
         &self,
         file: &GlommioFile,
@@ -182,6 +211,13 @@ impl Fs for GlommioFs {
     }
 
     async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        glommio::executor().spawn_blocking(work).await
+        let (done, result) = flume::bounded(1);
+        let job = Box::new(move || {
+            // A caller that has been cancelled does not want the result.
+            let _ = done.send(work());
+        });
+        // The thread is there as long as its handles, and answers every job unless the job panics, which is passed on.
+        let _ = self.helper.jobs.send(job);
+        self.bell.recv(&result).await.expect("a job of the helper thread does not panic")
     }
 }

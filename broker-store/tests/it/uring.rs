@@ -2,15 +2,22 @@
 
 use std::path::Path;
 
-use broker_store::fs::GlommioFs;
+use broker_store::doorbell::Doorbell;
+use broker_store::fs::{GlommioFs, Helper};
 use broker_store::{Load, Log, LogEvent, LogKind, LogOptions, QueueId, Recovered, Seq, perform, recover};
 use glommio::{LocalExecutorBuilder, Placement};
 
 const QUEUE: QueueId = QueueId(7);
 
 fn on_executor(test: impl AsyncFnOnce(GlommioFs) + Send + 'static) {
+    let (doorbell, line) = Doorbell::new().unwrap();
+    let helper = Helper::start("helper", doorbell).unwrap();
     let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 << 10);
-    executor.spawn(move || async move { test(GlommioFs::new()).await }).unwrap().join().unwrap()
+    executor
+        .spawn(move || async move { test(GlommioFs::new(helper, line.listen())).await })
+        .unwrap()
+        .join()
+        .unwrap()
 }
 
 /// Carries out everything that the log asks for, one after the other.

@@ -1,12 +1,11 @@
 //! A client without a socket: what it sends goes straight into a [`Connection`], what it receives is read from [`Outputs`].
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, parse_class, queue};
 use amq_protocol::types::{FieldTable, LongString, ShortString};
 use broker_core::shard::driver::{self, ShardHandle};
-use futures_lite::future::yield_now;
 
 use crate::amqp::codec::{ChannelId, FrameKind, next_frame, write_method};
 use crate::amqp::{Config, Connection, InputState, Outputs};
@@ -14,16 +13,11 @@ use crate::amqp::{Config, Connection, InputState, Outputs};
 /// Turns of the shard's loop after which a frame that did not come is given up.
 const PATIENCE_TURNS: u32 = 3_000_000;
 
-/// Held while a scenario runs. An executor of glommio 0.9.0 that ends can disturb another one of the same process, which then
-/// sleeps on; a broker's executors live as long as its process.
-static ALONE: Mutex<()> = Mutex::new(());
-
 /// Runs a scenario on the one shard of a new broker.
 pub(super) fn run<F>(scenario: impl Fn(ShardHandle<Outputs>) -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
     let (done, finished) = flume::bounded(1);
@@ -145,7 +139,7 @@ impl Client {
             if let Some(found) = self.take_received() {
                 return found;
             }
-            yield_now().await;
+            self.handle.yield_now().await;
             self.resume();
         }
         panic!("nothing comes");

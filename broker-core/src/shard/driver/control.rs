@@ -1,0 +1,53 @@
+//! What other threads ask of running shards.
+
+use broker_store::doorbell::Doorbell;
+
+use crate::shard::stats::ShardStats;
+
+/// Asked of a shard by another thread.
+#[derive(Debug)]
+pub(super) enum Control {
+    Stats(flume::Sender<ShardStats>),
+    Stop,
+}
+
+/// The way to one shard.
+#[derive(Clone, Debug)]
+struct Line {
+    control: flume::Sender<Control>,
+    doorbell: Doorbell,
+}
+
+/// Asks running shards for their numbers, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Probe {
+    shards: Vec<Line>,
+}
+
+impl Probe {
+    /// Adds a shard. Returns what it receives from; `doorbell` is rung for each request.
+    pub(super) fn add(&mut self, doorbell: Doorbell) -> flume::Receiver<Control> {
+        let (control, requests) = flume::unbounded();
+        self.shards.push(Line { control, doorbell });
+        requests
+    }
+
+    /// Asks every shard; one that has ended is left out.
+    pub(super) fn ask(&self, mut request: impl FnMut() -> Control) {
+        for shard in &self.shards {
+            if shard.control.send(request()).is_ok() {
+                shard.doorbell.ring();
+            }
+        }
+    }
+
+    /// The numbers of each shard. Blocks the calling thread until every shard has answered; a shard that has ended is left
+    /// out.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ShardStats> {
+        let (sender, receiver) = flume::bounded(self.shards.len());
+        self.ask(|| Control::Stats(sender.clone()));
+        drop(sender);
+        receiver.iter().collect()
+    }
+}
