@@ -1,16 +1,15 @@
 //! The shards with their connections, as `server` sees them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker_core::shard::driver::{self, Running};
 
-use crate::amqp::{self, Outputs};
-use crate::config::Config;
+use crate::amqp::{Census, Node, Outputs};
+use crate::config::{Config, Settings};
 use crate::metrics::StatsSource;
 use crate::startup::StartError;
-use crate::transport;
+use crate::transport::{self, Listen};
 
 /// The running shards.
 #[derive(Debug)]
@@ -19,20 +18,31 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Recovers the data directory and starts the shards; when it returns, all of them listen on `amqp`.
-    pub(crate) fn start(config: &Config, amqp: SocketAddr) -> Result<Self, StartError> {
-        let core =
-            driver::Config { data_dir: config.data_dir.clone(), shards: config.shards, cpus: config.cpus.clone() };
-        let connections = Arc::new(amqp::Config::default());
-        let (listening, listens) = flume::unbounded();
-        let running = driver::start(
-            &core,
-            |shard| Outputs::new(random_seed(shard.0)),
-            move |handle| transport::serve(handle, amqp, Arc::clone(&connections), listening.clone()),
-        )?;
+    /// Recovers the data directory and starts the shards; when it returns, all of them listen. `name` is the node's.
+    pub(crate) fn start(config: &Config, listens: &[Listen], name: &str) -> Result<Self, StartError> {
+        let core = driver::Config {
+            data_dir: config.data_dir.clone(),
+            shards: config.shards,
+            cpus: config.cpus.clone(),
+            defaults: defaults(&config.settings),
+        };
+        let node = Arc::new(Node {
+            config: config.settings.connections.clone(),
+            census: Census::default(),
+            name: name.to_owned(),
+        });
+        let (listening, outcomes) = flume::unbounded();
+        let running = driver::start(&core, |shard| Outputs::new(random_seed(shard.0)), {
+            let listens = listens.to_vec();
+            move |handle| transport::serve(handle, listens.clone(), Arc::clone(&node), listening.clone())
+        })?;
         // Every shard says once whether it listens.
-        for result in listens.iter().take(config.shards) {
-            result.map_err(|source| StartError::Listen { flag: "--amqp", address: amqp, source })?;
+        for result in outcomes.iter().take(config.shards) {
+            result.map_err(|(listen, source)| StartError::Listen {
+                flag: listen.flag(),
+                address: listen.address,
+                source,
+            })?;
         }
         let recovery = running.recovery();
         tracing::info!(
@@ -55,6 +65,18 @@ impl Broker {
     /// Closes the connections with 320, syncs what is staged and ends the shards.
     pub(crate) fn stop(self) {
         self.running.stop();
+    }
+}
+
+fn defaults(settings: &Settings) -> driver::Defaults {
+    driver::Defaults {
+        vhost: settings.default_vhost.clone(),
+        user: settings.default_user.clone(),
+        password: settings.default_pass.clone(),
+        tags: settings.default_user_tags.clone(),
+        permissions: settings.default_permissions.clone(),
+        queue_type: settings.default_queue_type.clone(),
+        consumer_timeout_ms: settings.consumer_timeout_ms,
     }
 }
 

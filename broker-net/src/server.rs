@@ -13,6 +13,7 @@ use crate::config::{Config, CpuList};
 use crate::http;
 use crate::metrics::{Identity, Metrics};
 use crate::startup::{self, StartError};
+use crate::transport::Listen;
 
 /// Exit code of a process that a second signal ends while it is stopping.
 const EXIT_AT_ONCE: i32 = 1;
@@ -22,7 +23,7 @@ const EXIT_AT_ONCE: i32 = 1;
 pub fn run(config: &Config) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
     let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
-    let amqp = startup::claim("--amqp", config.amqp)?;
+    let listens = listens(config)?;
     let metrics_listener = startup::bind("--metrics", config.metrics)?;
     let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
 
@@ -33,21 +34,40 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         cpus = %CpuList::new(config.cpus.iter().copied()).expect("a configuration has a CPU"),
         "starting RingMQ"
     );
-    let broker = Broker::start(config, amqp)?;
-    Metrics::new(identity(), config.data_dir.clone(), broker.stats())
+    for sentence in &config.settings.without_effect {
+        tracing::warn!("{sentence}");
+    }
+    let identity = identity();
+    let broker = Broker::start(config, &listens, &identity.node)?;
+    Metrics::new(identity, config.data_dir.clone(), broker.stats())
         .map_err(io::Error::other)
         .and_then(|metrics| http::serve_metrics(metrics_listener, metrics))
         .map_err(|source| StartError::System { what: "the metrics server", source })?;
     if let Some(address) = config.http {
         tracing::warn!(%address, "nothing listens on the address of --http: there is no management API yet");
     }
-    tracing::info!(%amqp, %metrics, "ready");
+    let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
+    let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
+    tracing::info!(%amqp, %amqps, %metrics, "ready");
 
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping: a second signal ends the process at once");
     broker.stop();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Every address that AMQP is spoken on, with the ports that the system gives.
+fn listens(config: &Config) -> Result<Vec<Listen>, StartError> {
+    let plain = config.amqp.iter().map(|address| Listen { address: *address, tls: false });
+    let tls = config.amqps.iter().map(|address| Listen { address: *address, tls: true });
+    plain
+        .chain(tls)
+        .map(|listen| {
+            let address = startup::claim(listen.flag(), listen.address)?;
+            Ok(Listen { address, ..listen })
+        })
+        .collect()
 }
 
 /// The signals that stop the broker. The first one comes out of the iterator, the second one ends the process.

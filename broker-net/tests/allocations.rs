@@ -15,7 +15,7 @@ use broker_net::amqp::codec::{
     ChannelId, ContentHeader, DeliverPrefix, DeliveryTag, FrameKind, Method, MethodId, next_frame, write_ack,
     write_deliver, write_method,
 };
-use broker_net::amqp::{Config, Connection, InputState, Outputs};
+use broker_net::amqp::{Connection, InputState, Node, Outputs, Peer};
 
 /// The system's allocator, counting the calls of each thread that ask for memory.
 struct Counting;
@@ -134,9 +134,9 @@ struct Client {
 impl Client {
     /// Connected, with the queue hello and a consumer of it on channel 1.
     async fn start(handle: ShardHandle<Outputs>, no_ack: bool) -> Self {
-        let peer = "127.0.0.1:40000".parse().unwrap();
-        let config = Arc::new(Config::default());
-        let connection = handle.enter(|_, outputs| Connection::new(peer, config, outputs, 0));
+        let peer = Peer::plain("127.0.0.1:40000".parse().unwrap());
+        let node = Arc::new(Node::default());
+        let connection = handle.enter(|_, outputs| Connection::new(peer, node, outputs, 0));
         let mut client =
             Self { handle, connection, input: b"AMQP\x00\x00\x09\x01".to_vec(), delivered: 0, answers: 0 };
         client.answers(1).await;
@@ -211,7 +211,12 @@ impl Client {
 fn allocations_of_messages(rounds: u64, no_ack: bool) -> u64 {
     const BATCH: u64 = 100;
     let directory = tempfile::tempdir().unwrap();
-    let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
+    let config = driver::Config {
+        data_dir: directory.path().into(),
+        shards: 1,
+        cpus: vec![0],
+        defaults: driver::Defaults::default(),
+    };
     let (done, finished) = flume::bounded(1);
     let serve = move |handle| {
         let done = done.clone();

@@ -1,6 +1,5 @@
 //! Who may come in: user name and password, virtual host.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Shard;
@@ -13,34 +12,19 @@ use crate::model::vhost::{DEFAULT_VHOST, VhostDefinition};
 /// The user of a new data directory, and its password. It may connect from loopback addresses only.
 pub(super) const DEFAULT_USER: &str = "guest";
 
-/// Why authentication failed. The client is told the same text for each reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthenticationFailure {
-    /// No such user, or the password is wrong.
-    Credentials,
-    /// The user may connect from loopback addresses only.
-    LoopbackOnly,
-}
-
 impl Shard {
-    /// Checks a user name and password. Returns the user's name as it is shared by all that refer to it.
-    ///
-    /// # Errors
-    /// See [`AuthenticationFailure`].
-    pub fn authenticate(
-        &self,
-        username: &str,
-        password: &[u8],
-        peer: IpAddr,
-    ) -> Result<Arc<str>, AuthenticationFailure> {
-        let (name, user) = self.topology.user(username).ok_or(AuthenticationFailure::Credentials)?;
-        if !user.verify_password(password) {
-            return Err(AuthenticationFailure::Credentials);
-        }
-        if username == DEFAULT_USER && !peer.to_canonical().is_loopback() {
-            return Err(AuthenticationFailure::LoopbackOnly);
-        }
-        Ok(Arc::clone(name))
+    /// Checks a user name and password. Returns the user's name as it is shared by all that refer to it; `None` if there is no
+    /// such user or the password is wrong.
+    #[must_use]
+    pub fn authenticate(&self, username: &str, password: &[u8]) -> Option<Arc<str>> {
+        let (name, user) = self.topology.user(username)?;
+        user.verify_password(password).then(|| Arc::clone(name))
+    }
+
+    /// The name of a user that something else than a password has shown to be there (a client certificate), as it is shared.
+    #[must_use]
+    pub fn user(&self, username: &str) -> Option<Arc<str>> {
+        self.topology.user(username).map(|(name, _)| Arc::clone(name))
     }
 
     /// Opens a virtual host for a connection (`connection.open`). Returns its name as it is shared.
@@ -59,13 +43,55 @@ impl Shard {
     }
 }
 
-/// What a new data directory starts with: the virtual host `/` and the user guest, who may do everything there.
-pub(super) fn defaults(salt: [u8; 4]) -> [Change; 3] {
-    let user = UserDefinition::with_password(DEFAULT_USER, DEFAULT_USER.as_bytes(), salt, &["administrator"]);
+/// What a new data directory starts with, and what holds for queues that do not say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The virtual host.
+    pub vhost: String,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: String,
+    /// The user's tags.
+    pub tags: Vec<String>,
+    /// What the user may configure, write to and read from in the virtual host: regular expressions.
+    pub permissions: [String; 3],
+    /// Type of queues that are declared without `x-queue-type`, in virtual hosts without a default of their own.
+    pub queue_type: String,
+    /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
+    pub consumer_timeout_ms: Option<u64>,
+}
+
+impl Default for Defaults {
+    /// RabbitMQ's: the virtual host `/` and the user guest, who may do everything there.
+    fn default() -> Self {
+        Self {
+            vhost: DEFAULT_VHOST.to_owned(),
+            user: DEFAULT_USER.to_owned(),
+            password: DEFAULT_USER.to_owned(),
+            tags: vec!["administrator".to_owned()],
+            permissions: [".*", ".*", ".*"].map(str::to_owned),
+            queue_type: "classic".to_owned(),
+            consumer_timeout_ms: Some(30 * 60 * 1000),
+        }
+    }
+}
+
+/// The changes that make a new data directory.
+pub(super) fn first_changes(defaults: &Defaults, salt: [u8; 4]) -> [Change; 3] {
+    let tags: Vec<&str> = defaults.tags.iter().map(String::as_str).collect();
+    let user = UserDefinition::with_password(&defaults.user, defaults.password.as_bytes(), salt, &tags);
+    let [configure, write, read] = defaults.permissions.clone();
     [
-        Change::VhostAdded(VhostDefinition::new(DEFAULT_VHOST)),
+        Change::VhostAdded(VhostDefinition::new(&defaults.vhost)),
         Change::UserAdded(user),
-        Change::PermissionSet(PermissionDefinition::full(DEFAULT_USER, DEFAULT_VHOST)),
+        Change::PermissionSet(PermissionDefinition {
+            user: defaults.user.clone(),
+            vhost: defaults.vhost.clone(),
+            configure,
+            write,
+            read,
+        }),
     ]
 }
 

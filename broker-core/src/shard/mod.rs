@@ -55,7 +55,6 @@ mod submit;
 mod topology;
 mod turn;
 
-pub use access::AuthenticationFailure;
 pub use publisher::Publisher;
 
 /// Told to publishers while a disk has no room for a log.

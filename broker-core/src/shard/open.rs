@@ -6,6 +6,7 @@ use broker_store::fs::GlommioFs;
 use broker_store::{Catalog, DataDir, LogKind, LogOptions, QueueId, StoreError};
 use rustc_hash::FxHashMap;
 
+use super::access::Defaults;
 use super::catalog::{self, Loaded, Loader, QueueIds};
 use super::driver::StartError;
 use super::partition::Partition;
@@ -55,6 +56,7 @@ pub(super) struct Found {
 pub(super) fn definitions(
     catalog: &Catalog,
     placement: Placement,
+    defaults: &Defaults,
     salt: [u8; 4],
 ) -> Result<Definitions, StartError> {
     let mut loader = Loader::default();
@@ -73,7 +75,7 @@ pub(super) fn definitions(
         topology.apply(change);
     }
     if access::is_new(&topology) {
-        let defaults = access::defaults(salt);
+        let defaults = access::first_changes(defaults, salt);
         let mut rows = Vec::new();
         for change in &defaults {
             catalog::write_rows(change, &Applied::default(), true, &mut rows);

@@ -6,33 +6,19 @@
 
 pub mod codec;
 
+mod census;
 mod channel;
+mod config;
 mod connection;
 mod names;
 mod outputs;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Input, InputState};
+pub use census::Census;
+pub use config::{CertLogin, Config, MIN_FRAME_MAX, Mechanism, SanType};
+pub use connection::{Connection, Input, InputState, Node, Peer};
 pub use outputs::Outputs;
-
-/// What connections offer and enforce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Highest channel number, 1 to 65535.
-    pub channel_max: u16,
-    /// Largest frame in bytes, frame header and end included; at least 4096.
-    pub frame_max: u32,
-    /// Heartbeat interval proposed to clients, in seconds; 0 proposes none. The client decides.
-    pub heartbeat_s: u16,
-}
-
-impl Default for Config {
-    /// RabbitMQ's defaults.
-    fn default() -> Self {
-        Self { channel_max: 2047, frame_max: 131_072, heartbeat_s: 60 }
-    }
-}
 
 /// Limits of one connection, each with what happens when it is reached.
 pub(crate) mod limits {
@@ -46,11 +32,8 @@ pub(crate) mod limits {
     /// Bytes of the messages in one transaction. Beyond it the channel is closed with 406.
     pub(crate) const TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
 
-    /// Frame size before tuning, in bytes (RabbitMQ's `initial_frame_max`). A larger frame ends the connection.
+    /// Bytes of a frame that are written before tuning. `connection.start` has less than a tenth of it.
     pub(crate) const INITIAL_FRAME_MAX: u32 = 8192;
-
-    /// How long a client may take until its connection is open, in milliseconds.
-    pub(crate) const HANDSHAKE_MS: u64 = 10_000;
 
     /// How long a client may take to answer `connection.close`, in milliseconds.
     pub(crate) const CLOSE_MS: u64 = 10_000;

@@ -16,13 +16,33 @@ pub struct Flags {
     #[arg(long, env = "RINGMQ_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Where AMQP 0-9-1 clients connect
-    #[arg(long, env = "RINGMQ_AMQP", value_name = "ADDR:PORT", default_value = "0.0.0.0:5672")]
-    pub amqp: SocketAddr,
+    /// Configuration file in the style of rabbitmq.conf; flags override it
+    #[arg(long, env = "RINGMQ_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
-    /// Where Prometheus scrapes /metrics
-    #[arg(long, env = "RINGMQ_METRICS", value_name = "ADDR:PORT", default_value = "0.0.0.0:15692")]
-    pub metrics: SocketAddr,
+    /// A line of the configuration file; may be given several times and overrides the file
+    #[arg(long = "set", env = "RINGMQ_SET", value_name = "KEY=VALUE", value_delimiter = '\n')]
+    pub set: Vec<String>,
+
+    /// Checks the configuration and ends
+    #[arg(long, env = "RINGMQ_CHECK_CONFIG")]
+    pub check_config: bool,
+
+    /// Prints every key of the configuration file, as docs/configuration.md, and ends
+    #[arg(long, env = "RINGMQ_HELP_CONFIG")]
+    pub help_config: bool,
+
+    /// Where AMQP 0-9-1 clients connect; may be given several times [default: port 5672 of all addresses]
+    #[arg(long, env = "RINGMQ_AMQP", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub amqp: Vec<SocketAddr>,
+
+    /// Where AMQP 0-9-1 clients connect with TLS; may be given several times
+    #[arg(long, env = "RINGMQ_AMQPS", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub amqps: Vec<SocketAddr>,
+
+    /// Where Prometheus scrapes /metrics [default: 0.0.0.0:15692]
+    #[arg(long, env = "RINGMQ_METRICS", value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
 
     /// Reserved for the management API: accepted, but nothing listens there yet
     #[arg(long, env = "RINGMQ_HTTP", value_name = "ADDR:PORT")]
@@ -36,9 +56,9 @@ pub struct Flags {
     #[arg(long, env = "RINGMQ_CPUS", value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
-    /// What is logged to standard error: a level, or `target=level` pairs separated by commas
-    #[arg(long, env = "RINGMQ_LOG", value_name = "FILTER", default_value = "info")]
-    pub log: String,
+    /// What is logged to standard error: a level, or `target=level` pairs separated by commas [default: info]
+    #[arg(long, env = "RINGMQ_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
 }
 
 #[cfg(test)]

@@ -4,16 +4,27 @@
 //! flags or the environment.
 
 mod cpus;
+mod file;
 mod flags;
+mod keys;
+mod reference;
+mod settings;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use cpus::{CpuList, CpuListError};
+pub use file::FileError;
 pub use flags::Flags;
+pub use reference::reference;
+pub use settings::{Listener, Log, Settings, Tls, Watermark};
 
 /// Most shards a broker can have.
 pub const MAX_SHARDS: usize = 1024;
+
+/// Where Prometheus scrapes unless something else is said.
+const DEFAULT_METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 15692);
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +32,9 @@ pub struct Config {
     /// Where everything durable is.
     pub data_dir: PathBuf,
     /// Where AMQP clients connect, plain TCP. Port 0: the system chooses one, the start-up log says which.
-    pub amqp: SocketAddr,
+    pub amqp: Vec<SocketAddr>,
+    /// Where AMQP clients connect with TLS. Port 0 as for [`Config::amqp`].
+    pub amqps: Vec<SocketAddr>,
     /// Where Prometheus scrapes `/metrics`. Port 0 as for [`Config::amqp`].
     pub metrics: SocketAddr,
     /// Reserved for the management API: nothing listens there yet.
@@ -30,11 +43,19 @@ pub struct Config {
     pub shards: usize,
     /// The CPUs that the broker may use, ascending and not empty; shard *n* runs on `cpus[n % cpus.len()]`.
     pub cpus: Vec<usize>,
+    /// What the configuration file says, and defaults.
+    pub settings: Settings,
 }
 
 /// Why a configuration is refused: one sentence for the operator.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// The configuration file or `--set`.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A TLS listener without certificate or key.
+    #[error("a listener with TLS needs ssl_options.{0}")]
+    TlsIncomplete(&'static str),
     /// `--cpus` names CPUs that this process may not run on.
     #[error("--cpus {wanted} names CPUs that this process may not use; it may use {allowed}")]
     CpusNotAllowed {
@@ -59,8 +80,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Checks the flags against each other and against the CPUs that this process may use.
+    /// Reads the configuration file and checks everything against each other and against the CPUs that this
+    /// process may use.
     pub fn new(flags: Flags, allowed_cpus: CpuList) -> Result<Self, ConfigError> {
+        let settings = settings(&flags)?;
         let cpus = match flags.cpus {
             Some(wanted) if !wanted.is_subset(&allowed_cpus) => {
                 return Err(ConfigError::CpusNotAllowed { wanted, allowed: allowed_cpus });
@@ -72,18 +95,69 @@ impl Config {
         if !(1..=MAX_SHARDS).contains(&shards) {
             return Err(ConfigError::Shards(shards));
         }
-        if flags.amqp == flags.metrics && flags.amqp.port() != 0 {
-            return Err(ConfigError::SameAddress { first: "--amqp", second: "--metrics", address: flags.amqp });
+        let given = |flag: Vec<SocketAddr>, file: Vec<SocketAddr>| if flag.is_empty() { file } else { flag };
+        let amqp = given(flags.amqp, settings.tcp_addresses());
+        let amqps = given(flags.amqps, settings.ssl_addresses());
+        let metrics = flags.metrics.or_else(|| settings.prometheus.address(15692)).unwrap_or(DEFAULT_METRICS);
+        let http = flags.http.or_else(|| settings.management.address(15672));
+        check_addresses(&amqp, &amqps, metrics)?;
+        if !amqps.is_empty() {
+            check_tls(&settings.tls)?;
         }
         Ok(Self {
             data_dir: flags.data_dir.unwrap_or_else(default_data_dir),
-            amqp: flags.amqp,
-            metrics: flags.metrics,
-            http: flags.http,
+            amqp,
+            amqps,
+            metrics,
+            http,
             shards,
             cpus: cpus.into(),
+            settings,
         })
     }
+}
+
+/// What the file says, and `--set`, and `--log`.
+fn settings(flags: &Flags) -> Result<Settings, FileError> {
+    let mut settings = Settings::default();
+    if let Some(path) = &flags.config {
+        file::read(path, &mut settings)?;
+    }
+    for line in &flags.set {
+        file::set(line, &mut settings)
+            .map_err(|reason| FileError::Line { origin: format!("--set {line}"), reason })?;
+    }
+    if let Some(filter) = &flags.log {
+        settings.log.level.clone_from(filter);
+    }
+    Ok(settings)
+}
+
+fn check_addresses(amqp: &[SocketAddr], amqps: &[SocketAddr], metrics: SocketAddr) -> Result<(), ConfigError> {
+    let all = amqp.iter().map(|address| ("--amqp", *address));
+    let all = all.chain(amqps.iter().map(|address| ("--amqps", *address)));
+    let mut seen: Vec<(&'static str, SocketAddr)> = vec![("--metrics", metrics)];
+    for (flag, address) in all {
+        let same = |(_, other): &&(&str, SocketAddr)| *other == address && address.port() != 0;
+        if let Some((first, _)) = seen.iter().find(same) {
+            return Err(ConfigError::SameAddress { first, second: flag, address });
+        }
+        seen.push((flag, address));
+    }
+    Ok(())
+}
+
+fn check_tls(tls: &Tls) -> Result<(), ConfigError> {
+    let missing = if tls.certfile.is_none() {
+        "certfile"
+    } else if tls.keyfile.is_none() {
+        "keyfile"
+    } else if tls.verify_peer && tls.cacertfile.is_none() {
+        "cacertfile"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::TlsIncomplete(missing))
 }
 
 /// `$XDG_DATA_HOME/ringmq`, `$HOME/.local/share/ringmq`, or, for a process without a home, `ringmq-data` in the
@@ -110,7 +184,8 @@ mod tests {
     fn without_flags_every_allowed_cpu_has_a_shard() {
         let config = check(&[]).unwrap();
         assert_eq!((config.shards, config.cpus), (4, vec![0, 1, 2, 3]));
-        assert_eq!(config.amqp, "0.0.0.0:5672".parse().unwrap());
+        assert_eq!(config.amqp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [5672]);
+        assert_eq!(config.amqps, []);
         assert_eq!(config.metrics.port(), 15692);
         assert_eq!(config.http, None);
     }
@@ -139,6 +214,27 @@ mod tests {
     fn two_listeners_on_one_address_are_refused() {
         let error = check(&["--amqp", "127.0.0.1:99", "--metrics", "127.0.0.1:99"]).unwrap_err();
         assert!(matches!(error, ConfigError::SameAddress { .. }));
-        check(&["--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).unwrap();
+        check(&["--amqp", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).unwrap();
+    }
+
+    #[test]
+    fn flags_override_set_and_set_overrides_defaults() {
+        let config =
+            check(&["--set", "listeners.tcp.a = 127.0.0.1:1", "--set", "listeners.tcp.b=[::1]:2"]).unwrap();
+        assert_eq!(config.amqp, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+        let config = check(&["--set", "listeners.tcp.a = 127.0.0.1:1", "--amqp", "127.0.0.1:3,[::1]:3"]).unwrap();
+        assert_eq!(config.amqp, ["127.0.0.1:3".parse().unwrap(), "[::1]:3".parse().unwrap()]);
+        assert_eq!(check(&["--set", "listeners.tcp = none"]).unwrap().amqp, []);
+        let error = check(&["--set", "heartbeat=-1"]).unwrap_err().to_string();
+        assert_eq!(error, "--set heartbeat=-1: heartbeat = -1: expected a number from 0 to 65535");
+    }
+
+    #[test]
+    fn tls_needs_certificate_and_key() {
+        let error = check(&["--amqps", "127.0.0.1:5671"]).unwrap_err();
+        assert_eq!(error, ConfigError::TlsIncomplete("certfile"));
+        let given =
+            ["--amqps", "127.0.0.1:5671", "--set", "ssl_options.certfile=c", "--set", "ssl_options.keyfile=k"];
+        check(&given).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 
 use super::Transport;
-use crate::amqp::{Connection, InputState};
+use crate::amqp::{Connection, InputState, Peer};
 
 /// What is kept of the buffer for unconsumed bytes between two reads, in bytes.
 const KEPT_CARRY_BYTES: usize = 1024;
@@ -45,9 +45,9 @@ enum Received {
 
 impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
-    pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: SocketAddr) {
-        let config = Arc::clone(&transport.config);
-        let connection = transport.handle.enter(|_, outputs| Connection::new(peer, config, outputs, now_ms()));
+    pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: Peer) {
+        let node = Arc::clone(&transport.node);
+        let connection = transport.handle.enter(|_, outputs| Connection::new(peer, node, outputs, now_ms()));
         let link = Rc::new(Self {
             key: connection.key(),
             stream: RefCell::new(stream),

@@ -9,11 +9,28 @@ use glommio::net::{TcpListener, TcpStream};
 
 use super::Transport;
 use super::link::Link;
+use crate::amqp::Peer;
 
 /// How long a listener pauses when a connection cannot be accepted (no file descriptors are left), in milliseconds.
 const PAUSE_MS: u64 = 100;
 
-/// Binds the shard's listener.
+/// An address that every shard listens on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// Connections start with a TLS handshake.
+    pub(crate) tls: bool,
+}
+
+impl Listen {
+    /// The flag that gives such an address.
+    pub(crate) fn flag(self) -> &'static str {
+        if self.tls { "--amqps" } else { "--amqp" }
+    }
+}
+
+/// Binds one of the shard's listeners.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).map_err(io::Error::from)
 }
@@ -40,5 +57,5 @@ fn admit(transport: &Rc<Transport>, stream: TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
-    Link::start(transport, stream, peer);
+    Link::start(transport, stream, Peer::plain(peer));
 }

@@ -10,7 +10,6 @@ mod listener;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +19,11 @@ use broker_core::shard::driver::{ShardHandle, now_ms};
 use rustc_hash::FxHashMap;
 
 use self::link::Link;
-use crate::amqp::{Config, Outputs};
+pub(crate) use self::listener::Listen;
+use crate::amqp::{Node, Outputs};
 
-/// Size of a shard's receive buffer, in bytes: at least two of the largest frames.
-const RECEIVE_BYTES: usize = 288 * 1024;
+/// Size of a shard's receive buffer beyond two of the largest frames, in bytes.
+const RECEIVE_BYTES: usize = 32 * 1024;
 
 /// Time between two looks at the deadlines of connections, in milliseconds.
 const DEADLINES_MS: u64 = 500;
@@ -34,38 +34,45 @@ const STOP_MS: u64 = 3000;
 /// The sockets of one shard.
 struct Transport {
     handle: ShardHandle<Outputs>,
-    config: Arc<Config>,
+    node: Arc<Node>,
     receive_buffer: RefCell<Box<[u8]>>,
     links: RefCell<FxHashMap<ConnectionKey, Rc<Link>>>,
 }
 
-/// Listens on `address`, together with the other shards, until the broker stops and the connections are closed. Says on
+/// Listens on some addresses, together with the other shards, until the broker stops and the connections are closed. Says on
 /// `listening` whether that works.
 pub(crate) async fn serve(
     handle: ShardHandle<Outputs>,
-    address: SocketAddr,
-    config: Arc<Config>,
-    listening: flume::Sender<io::Result<()>>,
+    listens: Vec<Listen>,
+    node: Arc<Node>,
+    listening: flume::Sender<Result<(), (Listen, io::Error)>>,
 ) {
+    let largest_frame = usize::try_from(node.config.frame_max).unwrap_or_default();
     let transport = Rc::new(Transport {
         handle: handle.clone(),
-        config,
-        receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
+        node,
+        receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES + 2 * largest_frame].into()),
         links: RefCell::default(),
     });
-    let listener = match listener::bind(address) {
-        Ok(listener) => listener,
-        Err(error) => {
-            let _ = listening.send(Err(error));
-            return;
+    let mut accepting = Vec::new();
+    for listen in listens {
+        match listener::bind(listen.address) {
+            Ok(listener) => {
+                accepting.push(glommio::spawn_local(listener::accept(Rc::clone(&transport), listener)));
+            }
+            Err(error) => {
+                let _ = listening.send(Err((listen, error)));
+                return;
+            }
         }
-    };
+    }
     let _ = listening.send(Ok(()));
-    let accepting = glommio::spawn_local(listener::accept(Rc::clone(&transport), listener));
     let flushing = glommio::spawn_local(flush(Rc::clone(&transport)));
     let deadlines = glommio::spawn_local(watch_deadlines(Rc::clone(&transport)));
     handle.stopping().await;
-    accepting.cancel().await;
+    for accepting in accepting {
+        accepting.cancel().await;
+    }
     transport.close_all().await;
     flushing.cancel().await;
     deadlines.cancel().await;

@@ -26,6 +26,7 @@ use self::control::Control;
 pub use self::control::Probe;
 pub use self::handle::ShardHandle;
 use self::mail::{Mailboxes, mailboxes};
+pub use super::access::Defaults;
 use super::open;
 use super::placement::Placement;
 use super::registrar::REGISTRAR;
@@ -49,6 +50,8 @@ pub struct Config {
     pub shards: usize,
     /// The CPUs that shards are pinned to, in turn. Every thread of the broker stays on these.
     pub cpus: Vec<usize>,
+    /// What a new data directory starts with, and what queues are that do not say.
+    pub defaults: Defaults,
 }
 
 /// Why the core did not start: one sentence for the operator.
@@ -151,7 +154,7 @@ where
     let data_dir = Arc::new(DataDir::open(&config.data_dir, shards)?);
     let placement = Placement::new(data_dir.partitions(), shards);
     let catalog = Catalog::open(&data_dir.catalog())?;
-    let definitions = Arc::new(open::definitions(&catalog, placement, random_salt())?);
+    let definitions = Arc::new(open::definitions(&catalog, placement, &config.defaults, random_salt())?);
 
     let (doorbells, lines): (Vec<_>, Vec<_>) = (0..shards)
         .map(|_| Doorbell::new())

@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) vhost: Arc<str>,
     /// Bytes of the largest frame, as negotiated.
     pub(crate) frame_max: u32,
+    /// Largest body of a message, in bytes.
+    pub(crate) max_message_size: u64,
 }
 
 /// What a channel works with while it handles a frame.

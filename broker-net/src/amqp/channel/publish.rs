@@ -2,7 +2,7 @@
 //! from there; others are collected first (see [`Content`]).
 
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode, ConnectionError};
-use broker_core::limits::{MAX_BODY_SIZE_BYTES, MAX_MESSAGE_BYTES};
+use broker_core::limits::MAX_BODY_SIZE_BYTES;
 use broker_core::model::message::{Message, Stamp};
 use broker_core::session::{Publish, Published};
 
@@ -88,7 +88,7 @@ impl Channel {
             return self.publish_content(turn, payload);
         }
         content.received = received;
-        if content.body_size <= MAX_MESSAGE_BYTES {
+        if content.body_size <= turn.session.max_message_size {
             if content.body.is_empty() {
                 content.body.reserve_exact(usize::try_from(content.body_size).unwrap_or_default());
             }
@@ -106,8 +106,8 @@ impl Channel {
         let Some(mut content) = self.content.take() else {
             return Ok(Flow::Done);
         };
-        let result = if content.body_size > MAX_MESSAGE_BYTES {
-            Err(too_large(content.body_size))
+        let result = if content.body_size > turn.session.max_message_size {
+            Err(too_large(content.body_size, turn.session.max_message_size))
         } else {
             self.publish(turn, &content.publish(), &content.properties, body)
         };
@@ -127,8 +127,8 @@ impl Channel {
         if publish.immediate {
             return Err(ConnectionCode::NotImplemented.error("immediate=true").into());
         }
-        if body.len() as u64 > MAX_MESSAGE_BYTES {
-            return Err(too_large(body.len() as u64));
+        if body.len() as u64 > turn.session.max_message_size {
+            return Err(too_large(body.len() as u64, turn.session.max_message_size));
         }
         let message = Message {
             stamp: Stamp::default(),
@@ -219,8 +219,8 @@ fn unexpected(content: Option<&Content>) -> ConnectionError {
     ConnectionCode::UnexpectedFrame.error(text)
 }
 
-fn too_large(size: u64) -> AmqpError {
+fn too_large(size: u64, limit: u64) -> AmqpError {
     ChannelCode::PreconditionFailed
-        .error(format!("message size {size} is larger than configured max size {MAX_MESSAGE_BYTES}"))
+        .error(format!("message size {size} is larger than configured max size {limit}"))
         .into()
 }

@@ -8,6 +8,7 @@ use broker_core::shard::Shard;
 
 use super::heartbeat::Heartbeat;
 use super::{ClientCapabilities, Connection, State, handshake, sasl};
+use crate::amqp::census::ConnectionLimits;
 use crate::amqp::channel::{Failure, Session};
 use crate::amqp::codec::{ChannelId, Frame, FrameKind, Method, MethodId, unexpected_frame};
 use crate::amqp::limits;
@@ -111,15 +112,15 @@ impl Connection {
         self.capabilities = ClientCapabilities::new(&start_ok.client_properties);
         outputs.set_client(self.key, self.capabilities);
         let mechanism = start_ok.mechanism.as_str();
-        let credentials = sasl::credentials(mechanism, start_ok.response.as_bytes())?;
-        match shard.authenticate(credentials.username, credentials.password, self.peer) {
+        let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &self.node.config, &self.peer)?;
+        match self.authenticate(claim, shard) {
             Ok(user) => {
                 self.state = State::Tuning { user };
-                let tune = connection::AMQPMethod::Tune(handshake::tune(&self.config));
+                let tune = connection::AMQPMethod::Tune(handshake::tune(&self.node.config));
                 outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
             }
-            Err(failure) => {
-                tracing::warn!(peer = %self.peer, user = credentials.username, ?failure, "login refused");
+            Err(reason) => {
+                tracing::warn!(peer = %self.peer.address, mechanism, reason, "login refused");
                 if self.capabilities.authentication_failure_close {
                     let error = ConnectionCode::AccessRefused.error(format!(
                         "Login was refused using authentication mechanism {mechanism}. For details see the \
@@ -133,6 +134,30 @@ impl Connection {
         Ok(())
     }
 
+    /// The user that a client is, or why it is not let in (for the log: the client is not told).
+    fn authenticate(&self, claim: sasl::Claim<'_>, shard: &Shard) -> Result<Arc<str>, String> {
+        let config = &self.node.config;
+        let refused = |username: &str| format!("user '{username}' - invalid credentials");
+        let user = match claim {
+            sasl::Claim::Password { username, password } => {
+                shard.authenticate(username, password).ok_or_else(|| refused(username))?
+            }
+            sasl::Claim::Certificate => {
+                let name = self.peer.certificate_name.as_deref().unwrap_or_default();
+                shard.user(name).ok_or_else(|| refused(name))?
+            }
+            sasl::Claim::Anonymous => {
+                let name = config.anonymous_user.as_deref().unwrap_or_default();
+                shard.authenticate(name, config.anonymous_pass.as_bytes()).ok_or_else(|| refused(name))?
+            }
+        };
+        let loopback = self.peer.address.ip().to_canonical().is_loopback();
+        if !loopback && config.loopback_users.iter().any(|name| **name == *user) {
+            return Err(format!("user '{user}' can only connect via localhost"));
+        }
+        Ok(user)
+    }
+
     fn handle_tune_ok(
         &mut self,
         tune_ok: &connection::TuneOk,
@@ -140,7 +165,7 @@ impl Connection {
         outputs: &mut Outputs,
         now_ms: u64,
     ) -> Result<(), ConnectionError> {
-        handshake::check_tune_ok(tune_ok, &self.config)?;
+        handshake::check_tune_ok(tune_ok, &self.node.config)?;
         self.frame_max = tune_ok.frame_max;
         self.channel_max = tune_ok.channel_max;
         self.heartbeat = Heartbeat::new(tune_ok.heartbeat, now_ms);
@@ -157,7 +182,15 @@ impl Connection {
         outputs: &mut Outputs,
     ) -> Result<(), ConnectionError> {
         let vhost = shard.open_vhost(&user, vhost)?;
-        self.session = Some(Box::new(Session { connection: self.key, user, vhost, frame_max: self.frame_max }));
+        let limits = ConnectionLimits { node: self.node.config.connection_max, vhost: None, user: None };
+        self.node.census.open_connection(&user, &vhost, limits)?;
+        self.session = Some(Box::new(Session {
+            connection: self.key,
+            user,
+            vhost,
+            frame_max: self.frame_max,
+            max_message_size: self.node.config.max_message_size,
+        }));
         self.state = State::Running;
         self.deadline_ms = None;
         let stats = shard.stats_mut();

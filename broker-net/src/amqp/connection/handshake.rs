@@ -4,7 +4,6 @@ use amq_protocol::protocol::connection;
 use amq_protocol::types::{AMQPValue, FieldTable, LongString, ShortString};
 use broker_core::error::{ConnectionCode, ConnectionError};
 
-use super::sasl;
 use crate::amqp::Config;
 use crate::amqp::codec::MIN_FRAME_MAX;
 
@@ -43,8 +42,8 @@ impl ClientCapabilities {
     }
 }
 
-/// The `connection.start` of this broker.
-pub(crate) fn start() -> connection::Start {
+/// The `connection.start` of this broker, with the names of SASL mechanisms.
+pub(crate) fn start(mechanisms: &str) -> connection::Start {
     let text = |value: &str| AMQPValue::LongString(LongString::from(value));
     let mut capabilities = FieldTable::default();
     for capability in CAPABILITIES {
@@ -68,7 +67,7 @@ pub(crate) fn start() -> connection::Start {
         version_major: 0,
         version_minor: 9,
         server_properties: properties,
-        mechanisms: LongString::from(sasl::MECHANISMS),
+        mechanisms: LongString::from(mechanisms),
         locales: LongString::from("en_US"),
     }
 }

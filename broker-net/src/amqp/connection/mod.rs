@@ -9,7 +9,7 @@ pub(crate) mod handshake;
 pub(crate) mod heartbeat;
 mod sasl;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, connection};
@@ -19,6 +19,7 @@ use broker_core::shard::Shard;
 
 pub(crate) use self::handshake::ClientCapabilities;
 use self::heartbeat::Heartbeat;
+use super::census::ChannelLimits;
 use super::channel::{Channel, Failure, Flow, Session, Turn};
 use super::codec::{
     ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
@@ -26,7 +27,7 @@ use super::codec::{
 };
 use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
-use super::{Config, limits};
+use super::{Census, Config, limits};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +51,42 @@ pub enum InputState {
     Closed,
 }
 
+/// What all connections of the broker share.
+#[derive(Debug, Default)]
+pub struct Node {
+    /// What connections offer and enforce.
+    pub config: Config,
+    /// How many connections and channels there are.
+    pub census: Census,
+    /// The broker's name, `ringmq@host`.
+    pub name: String,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where the client is.
+    pub address: SocketAddr,
+    /// The connection is encrypted.
+    pub tls: bool,
+    /// The user that the client's certificate names, if it has shown one that is trusted.
+    pub certificate_name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// A client that connected without TLS.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: false, certificate_name: None }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Connection {
-    config: Arc<Config>,
+    node: Arc<Node>,
     key: ConnectionKey,
-    peer: IpAddr,
+    peer: Peer,
     state: State,
     frame_max: u32,
     channel_max: u16,
@@ -121,24 +152,24 @@ enum Step {
 impl Connection {
     /// A connection that was just accepted from `peer`.
     #[must_use]
-    pub fn new(peer: SocketAddr, config: Arc<Config>, outputs: &mut Outputs, now_ms: u64) -> Self {
+    pub fn new(peer: Peer, node: Arc<Node>, outputs: &mut Outputs, now_ms: u64) -> Self {
         Self {
-            channel_max: config.channel_max,
-            config,
+            channel_max: node.config.channel_max,
             key: outputs.open_connection(),
-            peer: peer.ip(),
+            peer,
             state: State::Header,
-            frame_max: limits::INITIAL_FRAME_MAX,
+            frame_max: node.config.initial_frame_max,
             session: None,
             channels: Vec::new(),
             open_channels: 0,
             capabilities: ClientCapabilities::default(),
             heartbeat: Heartbeat::new(0, now_ms),
-            deadline_ms: Some(now_ms + limits::HANDSHAKE_MS),
+            deadline_ms: Some(now_ms + node.config.handshake_timeout_ms),
             linger_ms: limits::CLOSED_LINGER_MS,
             presented: 0,
             stalled: false,
             publishes: false,
+            node,
         }
     }
 
@@ -246,13 +277,14 @@ impl Connection {
 
     /// True if the connection was open until now.
     fn close_session(&mut self, shard: &mut Shard) -> bool {
-        let open = self.session.take().is_some();
-        if open {
+        let session = self.session.take();
+        if let Some(session) = &session {
+            self.node.census.close_connection(&session.user, &session.vhost);
             let stats = shard.stats_mut();
             stats.connections -= 1;
             stats.connections_closed += 1;
         }
-        open
+        session.is_some()
     }
 
     fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) {
@@ -260,7 +292,7 @@ impl Connection {
             if !channel.is_closing() {
                 shard.close_channel(outputs, channel.key);
                 outputs.remove_channel(channel.key);
-                channel.count_closed(shard);
+                count_closed(&channel, self.session.as_deref(), &self.node, shard);
             }
         }
         self.channels.shrink_to_fit();
@@ -277,7 +309,7 @@ impl Connection {
                         && open.key == channel
                     {
                         open.set_closing();
-                        open.count_closed(shard);
+                        count_closed(open, self.session.as_deref(), &self.node, shard);
                     }
                 }
                 Event::ConnectionFailed => {
@@ -394,12 +426,7 @@ impl Connection {
         if outputs.waiting(self.key) > 0 {
             return Ok(Flow::Stall);
         }
-        if frame.channel.0 > self.channel_max || self.open_channels >= self.channel_max {
-            return Err(failure(ConnectionCode::NotAllowed.error(format!(
-                "number of channels opened ({}) has reached the negotiated channel_max ({})",
-                self.open_channels, self.channel_max
-            ))));
-        }
+        self.count_channel(frame.channel)?;
         let index = usize::from(frame.channel.0);
         if self.channels.len() <= index {
             self.channels.resize_with(index + 1, || None);
@@ -418,17 +445,33 @@ impl Connection {
         Ok(Flow::Done)
     }
 
+    /// Counts a channel that is being opened, unless it is one too many.
+    fn count_channel(&self, number: ChannelId) -> Result<(), ConnectionError> {
+        if number.0 > self.channel_max || self.open_channels >= self.channel_max {
+            return Err(ConnectionCode::NotAllowed.error(format!(
+                "number of channels opened ({}) has reached the negotiated channel_max ({})",
+                self.open_channels, self.channel_max
+            )));
+        }
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let limits = ChannelLimits { node: self.node.config.channel_max_per_node, user: None };
+        self.node.census.open_channel(&session.user, limits, &self.node.name)
+    }
+
     fn free_channel(&mut self, number: ChannelId, shard: &mut Shard) {
         let slot = self.channels.get_mut(usize::from(number.0));
         if let Some(channel) = slot.and_then(Option::take) {
             self.open_channels -= 1;
             if !channel.is_closing() {
-                channel.count_closed(shard);
+                count_closed(&channel, self.session.as_deref(), &self.node, shard);
             }
         }
     }
 
-    /// Raises an exception that closes the connection.
+    /// Raises an exception that closes the connection. Before the client is known it is told nothing: its socket is kept for
+    /// a while and closed (as RabbitMQ does, so that passwords and mechanisms cannot be tried quickly).
     #[cold]
     fn fail(
         &mut self,
@@ -438,6 +481,16 @@ impl Connection {
         outputs: &mut Outputs,
         now_ms: u64,
     ) {
+        let silent = match &self.state {
+            State::Header | State::Starting => true,
+            State::Tuning { .. } => error.code != ConnectionCode::NotAllowed,
+            _ => false,
+        };
+        if silent {
+            tracing::warn!(peer = %self.peer.address, %error, "handshake failed");
+            self.set_closed(limits::REFUSED_LINGER_MS);
+            return;
+        }
         outputs.fail_connection(self.key, method, &error);
         self.handle_events(shard, outputs, now_ms);
     }
@@ -447,7 +500,8 @@ impl Connection {
             ProtocolHeader::NeedMore => return Step::NeedMore,
             ProtocolHeader::Supported => {
                 self.state = State::Starting;
-                let start = AMQPClass::Connection(connection::AMQPMethod::Start(handshake::start()));
+                let start = handshake::start(&sasl::offered(&self.node.config, &self.peer));
+                let start = AMQPClass::Connection(connection::AMQPMethod::Start(start));
                 outputs.write_method(self.key, ChannelId(0), &start);
             }
             ProtocolHeader::Unsupported => {
@@ -456,6 +510,14 @@ impl Connection {
             }
         }
         Step::Consumed(PROTOCOL_HEADER.len().min(bytes.len()))
+    }
+}
+
+/// Counts the end of a channel.
+fn count_closed(channel: &Channel, session: Option<&Session>, node: &Node, shard: &mut Shard) {
+    channel.count_closed(shard);
+    if let Some(session) = session {
+        node.census.close_channel(&session.user);
     }
 }
 

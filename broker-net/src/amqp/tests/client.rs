@@ -8,7 +8,7 @@ use amq_protocol::types::{FieldTable, LongString, ShortString};
 use broker_core::shard::driver::{self, ShardHandle};
 
 use crate::amqp::codec::{ChannelId, FrameKind, next_frame, write_method};
-use crate::amqp::{Config, Connection, InputState, Outputs};
+use crate::amqp::{Connection, InputState, Node, Outputs, Peer};
 
 /// Turns of the shard's loop after which a frame that did not come is given up.
 const PATIENCE_TURNS: u32 = 3_000_000;
@@ -19,7 +19,12 @@ where
     F: Future<Output = ()> + 'static,
 {
     let directory = tempfile::tempdir().unwrap();
-    let config = driver::Config { data_dir: directory.path().into(), shards: 1, cpus: vec![0] };
+    let config = driver::Config {
+        data_dir: directory.path().into(),
+        shards: 1,
+        cpus: vec![0],
+        defaults: driver::Defaults::default(),
+    };
     let (done, finished) = flume::bounded(1);
     let serve = move |handle| {
         let scenario = scenario.clone();
@@ -49,9 +54,9 @@ pub(super) struct Client {
 impl Client {
     /// A connection that has said nothing yet.
     pub(super) fn new(handle: &ShardHandle<Outputs>) -> Self {
-        let peer = "127.0.0.1:40000".parse().unwrap();
-        let config = Arc::new(Config::default());
-        let connection = handle.enter(|_, outputs| Connection::new(peer, config, outputs, 0));
+        let peer = Peer::plain("127.0.0.1:40000".parse().unwrap());
+        let node = Arc::new(Node::default());
+        let connection = handle.enter(|_, outputs| Connection::new(peer, node, outputs, 0));
         Self {
             handle: handle.clone(),
             connection,

@@ -1,0 +1,143 @@
+//! The values of configuration keys, as RabbitMQ writes them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Why a text is not a value of its key: what was expected instead.
+pub(super) type Refusal = String;
+
+/// `true` or `false`; `on` and `off` as RabbitMQ takes them.
+pub(super) fn boolean(text: &str) -> Result<bool, Refusal> {
+    match text {
+        "true" | "on" => Ok(true),
+        "false" | "off" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// A whole number in a range.
+pub(super) fn number<N>(text: &str, least: N, most: N) -> Result<N, Refusal>
+where
+    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    match text.parse::<N>() {
+        Ok(value) if value >= least && value <= most => Ok(value),
+        _ => Err(format!("expected a number from {least} to {most}")),
+    }
+}
+
+/// A limit that may be absent: a whole number, or `infinity`.
+pub(super) fn limit(text: &str) -> Result<Option<u64>, Refusal> {
+    if text == "infinity" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "expected a number or infinity".to_owned())
+}
+
+/// A number of bytes with an optional unit; see [`unit`].
+pub(super) fn bytes(text: &str) -> Result<u64, Refusal> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(unit(suffix.trim()))
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .ok_or_else(|| "expected a number of bytes, such as 1048576, 512MiB or 2GB".to_owned())
+}
+
+/// Bytes of a unit: `k`, `ki`, `kib` and the like are powers of 1024, `kB`, `MB` and the like powers of 1000.
+fn unit(suffix: &str) -> Option<u64> {
+    let power = |base: u64, letter: char| {
+        let exponent = ['k', 'm', 'g', 't', 'p'].iter().position(|known| *known == letter)?;
+        base.checked_pow(u32::try_from(exponent).ok()? + 1)
+    };
+    let lower = suffix.to_ascii_lowercase();
+    let mut letters = lower.chars();
+    match (letters.next(), letters.as_str()) {
+        (None, _) => Some(1),
+        (Some('b'), "") => Some(1),
+        (Some(letter), "" | "i" | "ib") => power(1024, letter),
+        (Some(letter), "b") => power(1000, letter),
+        _ => None,
+    }
+}
+
+/// Where to listen: a port on all addresses, `ip:port` or `[ip]:port`; RabbitMQ also takes an IPv6 address
+/// without brackets.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::new(any(), port));
+    }
+    text.parse()
+        .ok()
+        .or_else(|| {
+            let (ip, port) = text.rsplit_once(':')?;
+            let ip = ip.parse::<Ipv6Addr>().ok()?;
+            Some(SocketAddr::new(ip.into(), port.parse().ok()?))
+        })
+        .ok_or_else(|| "expected a port, ip:port or [ipv6]:port".to_owned())
+}
+
+/// All addresses of this machine: of IPv6 and IPv4 where there is IPv6.
+pub(super) fn any() -> IpAddr {
+    // Without IPv6 the kernel has no such table.
+    if std::path::Path::new("/proc/net/if_inet6").exists() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
+/// A fraction from 0 to 1, in thousandths.
+pub(super) fn fraction(text: &str) -> Result<u32, Refusal> {
+    match text.parse::<f64>() {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok((value * 1000.0).round() as u32),
+        _ => Err("expected a fraction from 0 to 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_take_rabbitmqs_units() {
+        for (text, expect) in [
+            ("0", 0),
+            ("50MB", 50_000_000),
+            ("1024MiB", 1 << 30),
+            ("2 GiB", 2 << 30),
+            ("3k", 3072),
+            ("7B", 7),
+            ("1tb", 1_000_000_000_000),
+        ] {
+            assert_eq!(bytes(text), Ok(expect), "{text}");
+        }
+        for text in ["", "MB", "-1", "1.5GB", "1XB", "99999999999TB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_may_be_ports_and_bare_ipv6() {
+        assert_eq!(address("5672").unwrap().port(), 5672);
+        assert_eq!(address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(address("::1:5672"), Ok("[::1]:5672".parse().unwrap()));
+        assert_eq!(address("[::]:5672"), Ok("[::]:5672".parse().unwrap()));
+        for text in ["", "localhost:5672", "70000", "1.2.3.4"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_may_be_absent() {
+        assert_eq!(limit("infinity"), Ok(None));
+        assert_eq!(limit("7"), Ok(Some(7)));
+        assert!(limit("-1").is_err());
+        assert_eq!(number("5", 1, 9), Ok(5));
+        assert_eq!(number("0", 1, 9), Err("expected a number from 1 to 9".to_owned()));
+        assert_eq!(fraction("0.6"), Ok(600));
+        assert!(fraction("1.1").is_err());
+    }
+}
