@@ -195,6 +195,13 @@ pub trait Sessions {
     /// A message for a consumer.
     fn deliver(&mut self, delivery: Delivery<'_>);
 
+    /// A message for the replies that the channel consumes under the message's routing key (direct reply-to). False if it does
+    /// not, or not any more: the reply is lost then.
+    fn deliver_reply(&mut self, channel: ChannelKey, message: Message<'_>) -> bool;
+
+    /// True if the channel consumes replies under this name.
+    fn consumes_replies(&self, channel: ChannelKey, reply_name: &str) -> bool;
+
     /// One of the parts counted in [`Published::pending_confirms`] is done for every sequence number from
     /// `first` to `last` of the channel. A sequence number is acked when all its parts are accepted, and
     /// nacked when all are done and any was refused.

@@ -10,6 +10,7 @@ pub mod message;
 pub mod permission;
 pub mod properties;
 pub mod queue;
+pub mod reply_to;
 pub mod routing;
 pub mod user;
 pub mod vhost;

@@ -9,6 +9,7 @@ use amq_protocol::types::FieldTable;
 use broker_store::QueueId;
 
 use super::registrar::{ClientCommand, Round, TopologyRequest};
+use super::reply_to::FindReply;
 use super::topology::Change;
 use crate::error::AmqpError;
 use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, RequestId};
@@ -57,6 +58,12 @@ pub(super) enum Op {
         redelivered: bool,
         message: Span,
     },
+    /// Published to the reply name of a channel of the receiver (direct reply-to).
+    Reply {
+        channel: ChannelKey,
+        message: Span,
+    },
+    FindReply(Box<FindReply>),
     Confirm {
         channel: ChannelKey,
         first: u64,

@@ -49,6 +49,7 @@ mod plan;
 mod publish;
 mod publisher;
 mod registrar;
+mod reply_to;
 mod sender_selected;
 pub mod stats;
 mod submit;
@@ -174,6 +175,12 @@ impl Shard {
     /// Time has come to `now_ms`, in milliseconds since the Unix epoch; it never goes back.
     pub(super) fn set_now_ms(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// The address of a channel of this shard.
+    #[must_use]
+    pub fn address(&self, channel: ChannelKey) -> ChannelAddress {
+        ChannelAddress { shard: self.id, channel }
     }
 
     /// True while publishers on this shard must not be read: a mailbox or a log's staging area is at its limit.

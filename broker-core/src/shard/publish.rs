@@ -10,6 +10,7 @@ use crate::ids::{ChannelKey, QueueId, Seq, ShardId};
 use crate::model::headers::sender_selected;
 use crate::model::message::{Message, Stamp};
 use crate::model::properties::Properties;
+use crate::model::reply_to::is_pseudo_queue;
 use crate::session::{Caller, Publish, Published, Sessions};
 
 /// Where the confirm of a message goes.
@@ -31,7 +32,7 @@ impl Shard {
     ///
     /// # Errors
     /// 403 without write permission on the exchange or if it is internal, 404 if it does not exist, 406 for an
-    /// `expiration` that is not a number, a `user_id` that is not the caller's or a CC or BCC that is no array; 501 for properties that cannot be
+    /// `expiration` that is not a number, a `reply-to` of replies that the channel does not consume, a `user_id` that is not the caller's or a CC or BCC that is no array; 501 for properties that cannot be
     /// read. 406 also if a log cannot take the message and nobody waits for a confirm that could say so.
     pub fn publish(
         &mut self,
@@ -43,6 +44,9 @@ impl Shard {
         let message = Message { stamp: Stamp::at(self.now_ms), ..publish.message };
         let publish = Publish { message, ..publish };
         let properties = Properties::parse(message.properties).map_err(super::plan::malformed_properties)?;
+        if let Some(reply_to) = properties.reply_to.filter(|name| is_pseudo_queue(name)) {
+            return self.publish_request(sessions, caller, publisher, publish, reply_to);
+        }
         properties.expiration_ms()?;
         if let Some(user_id) = properties.user_id {
             self.check_user_id(caller, user_id)?;
@@ -149,6 +153,9 @@ impl Shard {
             (false, _) => self.stats.messages_routed += 1,
             (true, true) => self.stats.messages_unroutable_returned += 1,
             (true, false) => self.stats.messages_unroutable_dropped += 1,
+        }
+        if targets.is_empty() {
+            self.deliver_reply(sessions, message);
         }
         self.hand_out(sessions, targets, message, persistent, confirm)
     }

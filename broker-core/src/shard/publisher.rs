@@ -37,6 +37,8 @@ pub struct Publisher {
     by_key: FxHashMap<Box<str>, u32>,
     routes: Vec<(Box<str>, Targets)>,
     last: usize,
+    /// Where the replies to the channel's requests go, while it consumes them.
+    reply_name: Option<Box<str>>,
 }
 
 impl Publisher {
@@ -50,6 +52,16 @@ impl Publisher {
             self.forget_routes();
         }
         self.verdict.as_ref()
+    }
+
+    /// Sets the reply name that requests get (direct reply-to), or says that the channel consumes no replies any more.
+    pub fn set_reply_name(&mut self, reply_name: Option<Box<str>>) {
+        self.reply_name = reply_name;
+    }
+
+    /// See [`Self::set_reply_name`].
+    pub(super) fn reply_name(&self) -> Option<&str> {
+        self.reply_name.as_deref()
     }
 
     /// Notes whether the channel may write to the exchange.

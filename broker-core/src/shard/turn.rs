@@ -56,6 +56,10 @@ impl Shard {
                 let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
                 sessions.reply(connection, request, reply);
             }
+            Op::Reply { channel, message } => {
+                self.deliver_reply_here(sessions, channel, batch.message_at(message));
+            }
+            Op::FindReply(find) => self.find_reply(sessions, *find),
             Op::Request(request) => self.execute(sessions, *request),
             Op::Applied(round) => self.applied(sessions, round),
             Op::DiskFull(full) => self.set_disk_full(sessions, from, full),

@@ -7,6 +7,7 @@ use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
 use rustc_hash::FxHashMap;
 
+use super::reply_to::ReplyConsumer;
 use crate::amqp::channel::confirm::Confirms;
 use crate::amqp::channel::unacked::{Entry, Unacked};
 use crate::amqp::codec::{ChannelId, DeliverPrefix, DeliveryTag, write_deliver};
@@ -21,6 +22,8 @@ pub(crate) struct ChannelOutput {
     /// Ascending by id.
     consumers: Vec<Consumer>,
     by_tag: FxHashMap<Box<str>, ConsumerId>,
+    /// The consumer of direct replies.
+    pub(super) reply_consumer: Option<Box<ReplyConsumer>>,
     /// Messages of `unacked` that count for a prefetch limit.
     prefetched: u32,
     /// Present once `basic.qos` with `global` limited the channel.
@@ -131,6 +134,7 @@ impl ChannelOutput {
             last_delivery_tag: 0,
             consumers: Vec::new(),
             by_tag: FxHashMap::default(),
+            reply_consumer: None,
             prefetched: 0,
             limit: None,
             confirms: None,
@@ -171,6 +175,12 @@ impl ChannelOutput {
         let first = consumer.window_bytes == 0;
         consumer.window_bytes = consumer.window_bytes.saturating_add(delivery.window_bytes());
         if first { Delivered::WrittenFirst } else { Delivered::Written }
+    }
+
+    /// Numbers a delivery that needs no settling.
+    pub(super) fn next_delivery_tag(&mut self) -> u64 {
+        self.last_delivery_tag += 1;
+        self.last_delivery_tag
     }
 
     /// Numbers a message for `basic.get-ok`; `token` is absent if there is nothing to settle.
@@ -247,6 +257,11 @@ impl ChannelOutput {
 
     pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
         self.consumer_index(id).and_then(|index| self.consumers.get_mut(index))
+    }
+
+    /// True if a consumer of the channel has this tag.
+    pub(crate) fn has_consumer_tag(&self, consumer_tag: &str) -> bool {
+        self.by_tag.contains_key(consumer_tag) || self.reply_consumer_tag() == Some(consumer_tag)
     }
 
     pub(crate) fn consumer_by_tag(&mut self, consumer_tag: &str) -> Option<&mut Consumer> {

@@ -10,11 +10,13 @@ mod half;
 mod input;
 mod outcome;
 pub(crate) mod reply;
+mod reply_to;
 pub(crate) mod slots;
 
 use amq_protocol::protocol::{AMQPClass, basic, connection};
 use broker_core::error::ConnectionError;
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
+use broker_core::model::message::Message;
 use broker_core::session::{Delivery, Reply, Sessions};
 use broker_core::shard::Shard;
 
@@ -192,6 +194,14 @@ impl Sessions for Outputs {
         let frame_max = connection.frame_max;
         let delivered = channel.deliver(connection.buffer(&mut self.pool), &delivery, frame_max);
         connection.delivered(delivered, delivery.channel, delivery.consumer, &mut self.ready);
+    }
+
+    fn deliver_reply(&mut self, channel: ChannelKey, message: Message<'_>) -> bool {
+        self.write_reply(channel, &message)
+    }
+
+    fn consumes_replies(&self, channel: ChannelKey, reply_name: &str) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.consumes_replies(reply_name))
     }
 
     fn confirm(&mut self, channel: ChannelKey, first: u64, last: u64, accepted: bool) {
