@@ -198,6 +198,43 @@ fn table<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PropertiesError> {
     Ok(taken)
 }
 
+/// The same properties with these headers (an encoded table) and without `expiration`. Bytes that are no properties stay as they are.
+#[must_use]
+pub fn with_headers_and_no_expiration(bytes: &[u8], headers: &[u8]) -> Vec<u8> {
+    edited(bytes, headers).unwrap_or_else(|_| bytes.to_vec())
+}
+
+fn edited(bytes: &[u8], headers: &[u8]) -> Result<Vec<u8>, PropertiesError> {
+    let mut rest = bytes;
+    let flags = u16::from_be_bytes(array(&mut rest)?);
+    let has = |property: u16| flags & property != 0;
+    let mut out = Vec::with_capacity(bytes.len() + headers.len());
+    out.extend_from_slice(&((flags | flag::HEADERS) & !flag::EXPIRATION).to_be_bytes());
+    let mut copied = rest;
+    let rest = &mut rest;
+    let mut continued = has(flag::CONTINUED);
+    while continued {
+        continued = u16::from_be_bytes(array(rest)?) & flag::CONTINUED != 0;
+    }
+    skip_short_strings(flags & (flag::CONTENT_TYPE | flag::CONTENT_ENCODING), rest)?;
+    out.extend_from_slice(&copied[..copied.len() - rest.len()]);
+    out.extend_from_slice(headers);
+    if has(flag::HEADERS) {
+        table(rest)?;
+    }
+    copied = rest;
+    for _ in 0..(flags & (flag::DELIVERY_MODE | flag::PRIORITY)).count_ones() {
+        octet(rest)?;
+    }
+    skip_short_strings(flags & (flag::CORRELATION_ID | flag::REPLY_TO), rest)?;
+    out.extend_from_slice(&copied[..copied.len() - rest.len()]);
+    if has(flag::EXPIRATION) {
+        short_string(rest)?;
+    }
+    out.extend_from_slice(rest);
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use amq_protocol::frame::WriteContext;

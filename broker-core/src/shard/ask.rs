@@ -94,10 +94,31 @@ impl Shard {
     pub(super) fn pump(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let hosted = &mut self.queues[slot as usize];
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
-        let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
-        match hosted.machine.pump(&mut out, &mut partition.logs) {
+        let mut out = Out {
+            sessions,
+            peers: &mut self.peers,
+            stats: &mut self.stats,
+            dead_letters: &mut self.dead_letters,
+            me: self.id,
+        };
+        match hosted.machine.pump(&mut out, &mut partition.logs, self.now_ms) {
             Pump::Idle => {}
+            Pump::Again => {
+                if !std::mem::replace(&mut hosted.unfinished, true) {
+                    self.unfinished.push(hosted.id);
+                }
+            }
             Pump::PageIn(_) => partition.wait_for_pages(hosted.id),
+        }
+        if let Some(due_ms) = hosted.machine.due_ms() {
+            self.arm(slot, due_ms);
+        }
+    }
+
+    /// Something has happened to a queue that a plain one does not care about.
+    pub(super) fn attend(&mut self, sessions: &mut impl Sessions, slot: u32) {
+        if self.queues[slot as usize].machine.is_special() {
+            self.pump(sessions, slot);
         }
     }
 
@@ -134,18 +155,23 @@ impl Shard {
         let hosted = &mut self.queues[slot as usize];
         let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
         match &ask.question {
-            Question::Counts { .. } => {
+            Question::Counts { declare } => {
+                if declare.is_some() {
+                    hosted.machine.touch();
+                }
                 let answer = Answer::QueueDeclareOk {
                     queue: Arc::clone(&ask.name),
                     message_count: wire_count(hosted.machine.message_count()),
                     consumer_count: wire_count(hosted.machine.consumer_count() as u64),
                 };
                 self.answer(sessions, ask.reply_to, answer);
+                self.attend(sessions, slot);
             }
             Question::Consume { .. } => self.consume(sessions, slot, address, &ask),
             Question::Cancel { consumer } => {
                 hosted.machine.remove_consumer(address, *consumer);
                 self.answer(sessions, ask.reply_to, Answer::BasicCancelOk);
+                self.attend(sessions, slot);
                 self.delete_if_abandoned(sessions, slot);
             }
             Question::Get { no_ack } => {
@@ -211,7 +237,7 @@ impl Shard {
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
         let (peers, stats, me) = (&mut self.peers, &mut self.stats, self.id);
-        let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, |got| {
+        let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, self.now_ms, |got| {
             match no_ack {
                 true => stats.messages_delivered_get_auto_ack += 1,
                 false => stats.messages_delivered_get_manual_ack += 1,
@@ -241,6 +267,7 @@ impl Shard {
                 self.waiting_gets.entry(id).or_default().push(ask);
             }
         }
+        self.attend(sessions, slot);
     }
 
     fn delete(&mut self, sessions: &mut impl Sessions, slot: u32, ask: &Ask, if_unused: bool, if_empty: bool) {
@@ -272,7 +299,7 @@ impl Shard {
     }
 
     /// Ends a queue: its consumers are told and the registrar is asked to remove it everywhere.
-    fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
+    pub(super) fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
         let hosted = &mut self.queues[slot as usize];
         hosted.closing = true;
         let message_count = wire_count(hosted.machine.message_count());

@@ -13,7 +13,7 @@ use super::reply_to::FindReply;
 use super::topology::Change;
 use crate::error::AmqpError;
 use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, RequestId};
-use crate::model::message::Message;
+use crate::model::message::{Message, Traits};
 use crate::session::Settlement;
 
 /// A range of one of the batch's vectors.
@@ -31,7 +31,7 @@ pub(super) enum Op {
     Publish {
         queues: Span,
         message: Span,
-        persistent: bool,
+        traits: Traits,
         confirm: Option<(ChannelKey, u64)>,
     },
     Settle {

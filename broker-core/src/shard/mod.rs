@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `access` | authentication, virtual hosts |
 //! | `publish` | a message on its way into queues |
-//! | `internal` | messages that the shard itself publishes |
+//! | `internal`, `dead_letter` | messages that the shard itself publishes |
+//! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
 //! | `ask` | what commands do to the queues of this shard |
 //! | `plan`, `topology`, `registrar` | changes of the topology |
@@ -21,6 +22,7 @@ use broker_store::{PartitionId, QueueId};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use self::dead_letter::DeadLetters;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
 use self::partition::Partition;
@@ -28,17 +30,19 @@ use self::placement::Placement;
 use self::publish::NumberedTargets;
 use self::registrar::Registrar;
 use self::stats::ShardStats;
+use self::timers::Timers;
 use self::topology::Topology;
 use crate::ids::{ChannelKey, ConnectionKey, ShardId};
 use crate::limits::MAILBOX_BYTES;
 use crate::model::queue::consumer::ChannelAddress;
-use crate::model::queue::{Outlet, Queue};
+use crate::model::queue::{DeadMessage, Outlet, Queue};
 use crate::session::{Delivery, Sessions};
 
 mod access;
 mod ask;
 mod catalog;
 mod confirms;
+mod dead_letter;
 pub mod driver;
 mod internal;
 mod mailbox;
@@ -53,6 +57,7 @@ mod reply_to;
 mod sender_selected;
 pub mod stats;
 mod submit;
+mod timers;
 mod topology;
 mod turn;
 
@@ -85,11 +90,16 @@ pub struct Shard {
     disk_full: Vec<ShardId>,
     /// What the shard itself publishes.
     internal: Internal,
+    dead_letters: DeadLetters,
+    timers: Timers,
+    /// Queues that have more to do than fits in a turn.
+    unfinished: Vec<QueueId>,
     stats: ShardStats,
     /// Milliseconds since the Unix epoch, as the driver has told last.
     now_ms: u64,
     scratch_queues: Vec<QueueId>,
     scratch_targets: NumberedTargets,
+    scratch_special: Vec<u32>,
 }
 
 /// A queue of this shard.
@@ -100,6 +110,10 @@ struct Hosted {
     machine: Queue,
     /// It is being deleted: it takes no more commands.
     closing: bool,
+    /// When it is to be pumped without other reason; see [`timers`].
+    armed_ms: u64,
+    /// It is listed in [`Shard::unfinished`].
+    unfinished: bool,
 }
 
 /// The outgoing batches, one for each other shard.
@@ -127,6 +141,7 @@ struct Out<'a, S> {
     sessions: &'a mut S,
     peers: &'a mut Peers,
     stats: &'a mut ShardStats,
+    dead_letters: &'a mut DeadLetters,
     me: ShardId,
 }
 
@@ -144,6 +159,14 @@ impl<S: Sessions> Outlet for Out<'_, S> {
         let batch = self.peers.batch(shard);
         let message = batch.message(message);
         batch.push(Op::Deliver { channel, consumer, queue: queue.queue, token, redelivered, message });
+    }
+
+    fn takes_dead(&self) -> bool {
+        self.dead_letters.has_room()
+    }
+
+    fn dead_letter(&mut self, dead: DeadMessage<'_>) {
+        self.dead_letters.push(dead);
     }
 }
 
@@ -165,10 +188,14 @@ impl Shard {
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
             internal: Internal::default(),
+            dead_letters: DeadLetters::default(),
+            timers: Timers::default(),
+            unfinished: Vec::new(),
             stats: ShardStats::default(),
             now_ms: 0,
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),
+            scratch_special: Vec::new(),
         }
     }
 

@@ -110,7 +110,7 @@ pub(super) async fn shard(
         found.segments += durable_found.segments as u64;
         for queue in durable_found.queues {
             found.messages += queue.messages;
-            recovered.insert(queue.queue, queue);
+            recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
         }
         partitions.push(Partition::new(partition, Logs { durable, volatile }));
     }
@@ -134,11 +134,11 @@ pub(super) async fn shard(
 fn machine_of(
     queue: QueueId,
     shard: ShardId,
-    recovered: &mut FxHashMap<QueueId, broker_store::RecoveredQueue>,
+    recovered: &mut FxHashMap<QueueId, Vec<broker_store::RecoveredQueue>>,
 ) -> Queue {
     let at = QueueRef { queue, shard };
     match recovered.remove(&queue) {
-        Some(found) => Queue::recovered(at, found.next_seq, found.delivered_up_to, found.runs),
+        Some(lanes) => Queue::recovered(at, lanes),
         None => Queue::new(at),
     }
 }

@@ -1,17 +1,20 @@
 //! What a shard does beside the calls of its connections: batches from other shards, log operations and their results,
 //! changes of the topology.
 
+use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
 use super::ask::deliver_answer;
 use super::mailbox::{Batch, Op};
 use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
+use super::timers::NEVER;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
 use crate::ids::{ChannelKey, QueueRef, ShardId};
 use crate::model::queue::Queue;
 use crate::model::queue::consumer::ChannelAddress;
+use crate::model::queue::settings::QueueSettings;
 use crate::session::{Delivery, Reply, Sessions};
 
 impl Shard {
@@ -24,9 +27,9 @@ impl Shard {
 
     fn handle_op(&mut self, sessions: &mut impl Sessions, from: ShardId, batch: &Batch, op: Op) {
         match op {
-            Op::Publish { queues, message, persistent, confirm } => {
+            Op::Publish { queues, message, traits, confirm } => {
                 let message = batch.message_at(message);
-                self.accept_from(sessions, from, batch.queues_at(queues), message, persistent, confirm);
+                self.accept_from(sessions, from, batch.queues_at(queues), message, traits, confirm);
             }
             Op::Settle { channel, queue, tokens, settlement } => {
                 let address = ChannelAddress { shard: from, channel };
@@ -86,17 +89,18 @@ impl Shard {
         }
     }
 
-    /// True while [`tick`](Self::tick) is to be called from time to time.
-    pub(super) fn wants_tick(&self) -> bool {
+    /// True while the logs are to be ticked.
+    pub(super) fn wants_log_tick(&self) -> bool {
         self.logs().any(Log::wants_tick)
     }
 
-    /// Time has come to `now_ms`.
-    pub(super) fn tick(&mut self, now_ms: u64) {
+    /// Time has passed; see [`Self::next_tick_ms`].
+    pub(super) fn tick(&mut self, sessions: &mut impl Sessions) {
         for partition in self.partitions.values_mut() {
-            partition.logs.durable.tick(now_ms);
-            partition.logs.volatile.tick(now_ms);
+            partition.logs.durable.tick(self.now_ms);
+            partition.logs.volatile.tick(self.now_ms);
         }
+        self.fire_timers(sessions);
     }
 
     /// Has everything that is staged written and synced.
@@ -110,6 +114,7 @@ impl Shard {
     pub(super) fn is_idle(&self) -> bool {
         self.logs().all(Log::is_flushed)
             && self.peers.batches.iter().all(Batch::is_empty)
+            && self.dead_letters.is_empty()
             && self.registrar.is_idle()
     }
 
@@ -122,10 +127,23 @@ impl Shard {
         self.registrar.poll_commit()
     }
 
-    /// What must be done before the executor waits: tells publishers what is on disk, lets queues go on whose
-    /// pages are in.
+    /// True if another [`turn`](Self::turn) has something to do at once.
+    pub(super) fn wants_turn(&self) -> bool {
+        let letters = !self.dead_letters.is_empty() && !self.internal.is_full();
+        !self.congested() && (letters || !self.unfinished.is_empty())
+    }
+
+    /// What must be done before the executor waits: publishes dead letters, tells publishers what is on disk, lets queues go on whose
+    /// pages are in or that have more to do.
     pub(super) fn turn(&mut self, sessions: &mut impl Sessions) {
         self.stats.turns += 1;
+        self.send_dead_letters(sessions);
+        for queue in std::mem::take(&mut self.unfinished) {
+            if let Some(&slot) = self.slots.get(&queue) {
+                self.queues[slot as usize].unfinished = false;
+                self.pump(sessions, slot);
+            }
+        }
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
             while let Some(event) = self.partitions.get_mut(&id).and_then(|partition| partition.poll_event()) {
@@ -155,8 +173,8 @@ impl Shard {
                 }
             }
             PartitionEvent::Moved(kind, segment, queue, moved) => {
-                if let Some(&slot) = self.slots.get(&queue) {
-                    self.queues[slot as usize].machine.relocate(kind, segment, &moved);
+                if let Some(&slot) = self.slots.get(&queue.base()) {
+                    self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved);
                 }
             }
             PartitionEvent::NoSpace => {
@@ -220,9 +238,27 @@ impl Shard {
 
     /// Takes in a queue of one of this shard's partitions.
     pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
-        let slot = self.queues.insert(Hosted { id, partition, machine, closing: false });
+        let hosted = Hosted { id, partition, machine, closing: false, armed_ms: NEVER, unfinished: false };
+        let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
+        let none = FieldTable::default();
+        let settings = self.topology.queue(id).and_then(|row| {
+            QueueSettings::effective(row.kind, row.arguments.as_deref().unwrap_or(&none), None, None)
+        });
+        self.settings_changed(id, settings);
+    }
+
+    /// What a queue of this shard is told to do has changed.
+    pub(super) fn settings_changed(&mut self, queue: QueueId, settings: Option<Box<QueueSettings>>) {
+        let Some(&slot) = self.slots.get(&queue) else {
+            return;
+        };
+        let machine = &mut self.queues[slot as usize].machine;
+        machine.set_settings(settings);
+        if machine.is_special() {
+            self.arm(slot, self.now_ms);
+        }
     }
 
     fn remove_hosted(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
@@ -230,6 +266,7 @@ impl Shard {
             return;
         };
         self.cancel_consumers(sessions, slot);
+        self.disarm(slot);
         self.slots.remove(&queue);
         let mut hosted = self.queues.remove(slot as usize);
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
