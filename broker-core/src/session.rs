@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 
+use crate::admin::{ChannelInfo, ConnectionInfo};
 use crate::error::AmqpError;
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
+use crate::ids::{
+    ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
+};
 use crate::model::message::Message;
 
 /// Who asks: a channel of an authenticated connection.
@@ -218,6 +221,12 @@ pub trait Sessions {
 
     /// True if connections have something to write or to do since they were last asked. The driver then wakes who asks them.
     fn has_output(&self) -> bool;
+
+    /// Connections of `shard` from a place in the table on, `limit` at the most, and the place after them if there are more.
+    fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>);
+
+    /// Channels, like [`Self::list_connections`].
+    fn list_channels(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ChannelInfo>, Option<usize>);
 
     /// The connection is to be closed with `connection.close`.
     fn close_connection(&mut self, connection: ConnectionKey, error: crate::error::ConnectionError);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use amq_protocol::types::AMQPValue;
 use broker_store::QueueId;
 
+use super::admin::ADMIN_CONNECTION;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
 use super::topology::QueueRow;
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode};
-use crate::ids::{ChannelKey, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
 use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
 use crate::model::queue::settings::QueueType;
@@ -236,13 +237,16 @@ impl Shard {
         let id = hosted.id;
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
-        let (peers, stats, me) = (&mut self.peers, &mut self.stats, self.id);
+        let (peers, stats, desk, me) = (&mut self.peers, &mut self.stats, &mut self.desk, self.id);
         let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, self.now_ms, |got| {
             match no_ack {
                 true => stats.messages_delivered_get_auto_ack += 1,
                 false => stats.messages_delivered_get_manual_ack += 1,
             }
             stats.messages_redelivered += u64::from(got.redelivered);
+            if connection == ADMIN_CONNECTION && shard == me {
+                return desk.got(request, QueueRef { queue: id, shard }, &got);
+            }
             let Got { token, redelivered, message_count, message } = got;
             let message_count = wire_count(message_count);
             if shard == me {
@@ -347,10 +351,24 @@ impl Shard {
     /// Sends an answer to the connection that waits for it.
     pub(super) fn answer(&mut self, sessions: &mut impl Sessions, to: ReplyTo, answer: Answer) {
         if to.shard == self.id {
-            deliver_answer(sessions, to.connection, to.request, answer);
+            self.hand_over(sessions, to.connection, to.request, answer);
         } else {
             let op = Op::Answer { connection: to.connection, request: to.request, answer: Box::new(answer) };
             self.peers.batch(to.shard).push(op);
+        }
+    }
+
+    /// Hands an answer to a connection of this shard, or to the administrator who waits for it.
+    pub(super) fn hand_over(
+        &mut self,
+        sessions: &mut impl Sessions,
+        connection: ConnectionKey,
+        request: RequestId,
+        answer: Answer,
+    ) {
+        match connection {
+            ADMIN_CONNECTION => self.desk_answer(sessions, request, answer),
+            _ => deliver_answer(sessions, connection, request, answer),
         }
     }
 }
@@ -361,12 +379,7 @@ fn has_single_active_consumer(row: &QueueRow) -> bool {
 }
 
 /// Hands an answer to a connection of this shard.
-pub(super) fn deliver_answer(
-    sessions: &mut impl Sessions,
-    connection: crate::ids::ConnectionKey,
-    request: RequestId,
-    answer: Answer,
-) {
+fn deliver_answer(sessions: &mut impl Sessions, connection: ConnectionKey, request: RequestId, answer: Answer) {
     let reply = match answer {
         Answer::ExchangeDeclareOk => Reply::ExchangeDeclareOk,
         Answer::ExchangeDeleteOk => Reply::ExchangeDeleteOk,
@@ -383,6 +396,7 @@ pub(super) fn deliver_answer(
         Answer::BasicCancelOk => Reply::BasicCancelOk,
         Answer::BasicGetEmpty => Reply::BasicGetEmpty,
         Answer::Failed(error) => Reply::Failed(error),
+        Answer::Applied => return,
     };
     sessions.reply(connection, request, reply);
 }

@@ -165,15 +165,27 @@ pub(super) enum Answer {
     ExchangeDeleteOk,
     ExchangeBindOk,
     ExchangeUnbindOk,
-    QueueDeclareOk { queue: Arc<str>, message_count: u32, consumer_count: u32 },
+    QueueDeclareOk {
+        queue: Arc<str>,
+        message_count: u32,
+        consumer_count: u32,
+    },
     QueueBindOk,
     QueueUnbindOk,
-    QueuePurgeOk { message_count: u32 },
-    QueueDeleteOk { message_count: u32 },
-    BasicConsumeOk { consumer: ConsumerRef },
+    QueuePurgeOk {
+        message_count: u32,
+    },
+    QueueDeleteOk {
+        message_count: u32,
+    },
+    BasicConsumeOk {
+        consumer: ConsumerRef,
+    },
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),
+    /// A change of an administrator is so everywhere.
+    Applied,
 }
 
 /// Operations for one shard, in order.

@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `access` | authentication, virtual hosts |
+//! | `admin`, `listing`, `definitions` | administrators' requests and listings |
 //! | `publish` | a message on its way into queues |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
 //! | `timers` | queues that are to be looked at later |
@@ -22,6 +23,7 @@ use broker_store::{PartitionId, QueueId};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use self::admin::Desk;
 use self::dead_letter::DeadLetters;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
@@ -32,6 +34,7 @@ use self::registrar::Registrar;
 use self::stats::ShardStats;
 use self::timers::Timers;
 use self::topology::Topology;
+use crate::admin::QueueCounters;
 use crate::ids::{ChannelKey, ConnectionKey, ShardId};
 use crate::limits::MAILBOX_BYTES;
 use crate::model::queue::consumer::ChannelAddress;
@@ -39,12 +42,16 @@ use crate::model::queue::{DeadMessage, Outlet, Queue};
 use crate::session::{Delivery, Sessions};
 
 mod access;
+mod admin;
 mod ask;
 mod catalog;
 mod confirms;
 mod dead_letter;
+mod define;
+mod definitions;
 pub mod driver;
 mod internal;
+mod listing;
 mod mailbox;
 mod open;
 mod partition;
@@ -94,6 +101,8 @@ pub struct Shard {
     timers: Timers,
     /// Queues that have more to do than fits in a turn.
     unfinished: Vec<QueueId>,
+    /// Administrators' requests.
+    desk: Desk,
     stats: ShardStats,
     /// Milliseconds since the Unix epoch, as the driver has told last.
     now_ms: u64,
@@ -114,6 +123,7 @@ struct Hosted {
     armed_ms: u64,
     /// It is listed in [`Shard::unfinished`].
     unfinished: bool,
+    counters: QueueCounters,
 }
 
 /// The outgoing batches, one for each other shard.
@@ -191,6 +201,7 @@ impl Shard {
             dead_letters: DeadLetters::default(),
             timers: Timers::default(),
             unfinished: Vec::new(),
+            desk: Desk::default(),
             stats: ShardStats::default(),
             now_ms: 0,
             scratch_queues: Vec::new(),

@@ -4,17 +4,18 @@
 use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
-use super::ask::deliver_answer;
+use super::admin::{ADMIN_CONNECTION, ADMIN_SLOT};
 use super::mailbox::{Batch, Op};
 use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
 use super::timers::NEVER;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
+use crate::admin::QueueCounters;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
-use crate::model::queue::Queue;
 use crate::model::queue::consumer::ChannelAddress;
 use crate::model::queue::settings::QueueSettings;
+use crate::model::queue::{Got, Queue};
 use crate::session::{Delivery, Reply, Sessions};
 
 impl Shard {
@@ -52,10 +53,14 @@ impl Shard {
                 self.confirm_here(sessions, channel, first, last, accepted);
             }
             Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
-            Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
+            Op::Answer { connection, request, answer } => self.hand_over(sessions, connection, request, *answer),
             Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
+                if connection == ADMIN_CONNECTION {
+                    let got = Got { token, redelivered, message_count: message_count.into(), message };
+                    return self.desk.got(request, queue, &got);
+                }
                 let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
                 sessions.reply(connection, request, reply);
             }
@@ -91,7 +96,7 @@ impl Shard {
 
     /// True while the logs are to be ticked.
     pub(super) fn wants_log_tick(&self) -> bool {
-        self.logs().any(Log::wants_tick)
+        self.logs().any(Log::wants_tick) || self.desk.has_due()
     }
 
     /// Time has passed; see [`Self::next_tick_ms`].
@@ -150,6 +155,7 @@ impl Shard {
                 self.handle_event(sessions, id, event);
             }
         }
+        self.continue_requests(sessions);
     }
 
     fn handle_event(&mut self, sessions: &mut impl Sessions, partition: PartitionId, event: PartitionEvent) {
@@ -194,7 +200,7 @@ impl Shard {
         }
     }
 
-    /// Passes a confirm to the channel that published, or keeps it if that was the shard itself.
+    /// Passes a confirm to the channel that published, or keeps it if that was an administrator or the shard itself.
     fn confirm_here(
         &mut self,
         sessions: &mut impl Sessions,
@@ -203,7 +209,9 @@ impl Shard {
         last: u64,
         accepted: bool,
     ) {
-        if !self.confirm_internal(sessions, channel, first, last, accepted) {
+        if channel.slot == ADMIN_SLOT {
+            self.desk_confirm(sessions, channel, accepted);
+        } else if !self.confirm_internal(sessions, channel, first, last, accepted) {
             sessions.confirm(channel, first, last, accepted);
         }
     }
@@ -238,7 +246,15 @@ impl Shard {
 
     /// Takes in a queue of one of this shard's partitions.
     pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
-        let hosted = Hosted { id, partition, machine, closing: false, armed_ms: NEVER, unfinished: false };
+        let hosted = Hosted {
+            id,
+            partition,
+            machine,
+            closing: false,
+            armed_ms: NEVER,
+            unfinished: false,
+            counters: QueueCounters::default(),
+        };
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);

@@ -159,6 +159,9 @@ impl Channel {
             turn.outputs.release_held(self.key);
         } else {
             self.prefetch_count = qos.prefetch_count;
+            if let Some(channel) = turn.outputs.channel_mut(self.key) {
+                channel.prefetch_count = qos.prefetch_count;
+            }
         }
         self.write(turn, AMQPClass::Basic(AMQPMethod::QosOk(basic::QosOk {})))
     }

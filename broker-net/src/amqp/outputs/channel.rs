@@ -36,6 +36,8 @@ pub(crate) struct ChannelOutput {
     pub(crate) transactional: bool,
     /// The `tx.commit` that waits until its publishes are confirmed.
     pub(crate) committing: Option<RequestId>,
+    /// `basic.qos` for consumers to come, for listings.
+    pub(crate) prefetch_count: u16,
 }
 
 /// A consumer on the channel.
@@ -141,6 +143,7 @@ impl ChannelOutput {
             confirms_due: false,
             transactional: false,
             committing: None,
+            prefetch_count: 0,
         }
     }
 
@@ -199,6 +202,20 @@ impl ChannelOutput {
     }
 
     /// Sets the channel's limit, 0 for none.
+    /// Messages delivered or got.
+    pub(crate) fn delivered_count(&self) -> u64 {
+        self.last_delivery_tag
+    }
+
+    pub(crate) fn consumer_count(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// The limit of [`Self::set_limit`]; 0 is none.
+    pub(crate) fn global_prefetch_count(&self) -> u16 {
+        self.limit.as_ref().map_or(0, |limit| limit.prefetch_count)
+    }
+
     pub(crate) fn set_limit(&mut self, prefetch_count: u16) {
         match &mut self.limit {
             Some(limit) => limit.prefetch_count = prefetch_count,

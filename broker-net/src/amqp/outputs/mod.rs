@@ -6,6 +6,7 @@
 //! nothing to write holds no buffer.
 
 pub(crate) mod channel;
+pub(crate) mod client;
 mod half;
 mod input;
 mod outcome;
@@ -14,8 +15,9 @@ mod reply_to;
 pub(crate) mod slots;
 
 use amq_protocol::protocol::{AMQPClass, basic, connection};
+use broker_core::admin::{ChannelInfo, ConnectionInfo};
 use broker_core::error::ConnectionError;
-use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId, ShardId};
 use broker_core::model::message::Message;
 use broker_core::session::{Delivery, Reply, Sessions};
 use broker_core::shard::Shard;
@@ -110,6 +112,8 @@ impl Outputs {
             }
         }
         connection.flags.written = true;
+        connection.client.socket.send_cnt += 1;
+        connection.client.socket.send_oct += connection.buffer.len() as u64;
         Some(std::mem::take(&mut connection.buffer))
     }
 
@@ -293,6 +297,14 @@ impl Sessions for Outputs {
 
     fn has_output(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>) {
+        self.connection_rows(shard, from, limit)
+    }
+
+    fn list_channels(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ChannelInfo>, Option<usize>) {
+        self.channel_rows(shard, from, limit)
     }
 
     fn close_connection(&mut self, connection: ConnectionKey, error: ConnectionError) {
