@@ -15,6 +15,7 @@ use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
+use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
 
 /// The definitions in the catalog, read once for all shards.
@@ -110,7 +111,7 @@ pub(super) async fn shard(
         found.segments += durable_found.segments as u64;
         for queue in durable_found.queues {
             found.messages += queue.messages;
-            recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
+            recovered.insert(queue.queue, queue);
         }
         partitions.push(Partition::new(partition, Logs { durable, volatile }));
     }
@@ -120,8 +121,14 @@ pub(super) async fn shard(
         if let Change::QueueDeclared { definition, partition, .. } = change
             && placement.shard_of(*partition) == id
         {
-            let machine = machine_of(QueueId(definition.id), id, &mut recovered);
-            shard.host(QueueId(definition.id), *partition, machine);
+            let queue = QueueId(definition.id);
+            match definition.kind {
+                QueueType::Stream => {
+                    let machine = shard.recovered_stream(queue, recovered.remove(&queue));
+                    shard.host_stream(queue, *partition, machine);
+                }
+                _ => shard.host(queue, *partition, machine_of(queue, id, &mut recovered)),
+            }
         }
     }
     if id == REGISTRAR {
@@ -134,11 +141,11 @@ pub(super) async fn shard(
 fn machine_of(
     queue: QueueId,
     shard: ShardId,
-    recovered: &mut FxHashMap<QueueId, Vec<broker_store::RecoveredQueue>>,
+    recovered: &mut FxHashMap<QueueId, broker_store::RecoveredQueue>,
 ) -> Queue {
     let at = QueueRef { queue, shard };
     match recovered.remove(&queue) {
-        Some(lanes) => Queue::recovered(at, lanes),
+        Some(found) => Queue::recovered(at, found.next_seq, found.delivered_up_to, found.runs),
         None => Queue::new(at),
     }
 }
