@@ -3,7 +3,6 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::attempts::Attempts;
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, Seq};
 
@@ -21,8 +20,6 @@ pub(crate) struct QueueState {
     pub(crate) live: u64,
     /// Everything up to here was delivered at least once.
     pub(crate) delivered: u64,
-    /// Deliveries of messages that came back; absent while there are none.
-    attempts: Option<Box<Attempts>>,
     /// Acked and not yet recorded.
     acked: Option<(u64, u64)>,
     delivered_dirty: bool,
@@ -30,36 +27,6 @@ pub(crate) struct QueueState {
     dirty: bool,
     /// The queue is gone; the slot is free once it is no longer listed.
     dropped: bool,
-}
-
-impl QueueState {
-    /// How often live messages were delivered and came back, by sequence number.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.attempts.iter().flat_map(|attempts| attempts.iter())
-    }
-
-    fn forget_attempts(&mut self, first: u64, last: u64) {
-        if let Some(attempts) = &mut self.attempts {
-            attempts.forget(first, last);
-        }
-    }
-}
-
-/// Items that wait to be recorded.
-#[derive(Debug, Default)]
-pub(crate) struct Unrecorded {
-    /// Ranges of dead messages.
-    pub(crate) acks: Vec<(QueueId, Seq, Seq)>,
-    /// Up to where messages were delivered.
-    pub(crate) delivered: Vec<(QueueId, Seq)>,
-    /// How often a message was delivered and came back.
-    pub(crate) attempts: Vec<(QueueId, Seq, u32)>,
-}
-
-impl Unrecorded {
-    pub(crate) fn len(&self) -> usize {
-        self.acks.len() + self.delivered.len() + self.attempts.len()
-    }
 }
 
 /// The queues of a log.
@@ -122,13 +89,6 @@ impl Queues {
         (state.dead, state.live, state.delivered) = (dead, live, delivered);
     }
 
-    /// Restores what is known of the attempts of a queue that was restored before.
-    pub(crate) fn restore_attempts(&mut self, queue: QueueId, attempts: impl Iterator<Item = (u64, u32)>) {
-        if let Some(slot) = self.slot(queue) {
-            self.states[slot].attempts = Some(Box::new(Attempts::recorded(attempts)));
-        }
-    }
-
     fn insert(&mut self, queue: QueueId, last: u64) -> usize {
         let state = QueueState {
             queue,
@@ -136,7 +96,6 @@ impl Queues {
             last,
             live: 0,
             delivered: 0,
-            attempts: None,
             acked: None,
             delivered_dirty: false,
             dirty: false,
@@ -167,7 +126,6 @@ impl Queues {
             return false;
         }
         state.dead.insert(seq.0, seq.0);
-        state.forget_attempts(seq.0, seq.0);
         state.live = state.live.saturating_sub(1);
         self.record(slot, seq.0, seq.0);
         true
@@ -178,7 +136,6 @@ impl Queues {
         let Some(slot) = self.slot(queue) else { return };
         let state = &mut self.states[slot];
         state.dead.insert(first.0, last.0);
-        state.forget_attempts(first.0, last.0);
         state.live = state.live.saturating_sub(count);
         self.record(slot, first.0, last.0);
     }
@@ -189,26 +146,6 @@ impl Queues {
         if up_to.0 > self.states[slot].delivered {
             self.states[slot].delivered = up_to.0;
             self.redeliver_mark(slot);
-        }
-    }
-
-    /// Notes that a live message was delivered `count` times and came back each time.
-    pub(crate) fn attempted(&mut self, queue: QueueId, seq: Seq, count: u32) {
-        let Some(slot) = self.slot(queue) else { return };
-        let state = &mut self.states[slot];
-        if state.dead.contains(seq.0) || seq.0 > state.last {
-            return;
-        }
-        state.attempts.get_or_insert_default().set(seq.0, count);
-        self.mark_dirty(slot);
-    }
-
-    /// Records the attempts of these messages once more, because the records of them may go.
-    pub(crate) fn refresh_attempts(&mut self, queue: QueueId, seqs: impl Iterator<Item = Seq>) {
-        let Some(slot) = self.slot(queue) else { return };
-        if let Some(attempts) = &mut self.states[slot].attempts {
-            attempts.refresh(seqs.map(|seq| seq.0));
-            self.mark_dirty(slot);
         }
     }
 
@@ -265,7 +202,6 @@ impl Queues {
         let state = &mut self.states[slot as usize];
         state.dropped = true;
         state.dead = DeadSet::default();
-        state.attempts = None;
         if !state.dirty {
             self.free.push(slot);
         }
@@ -280,7 +216,6 @@ impl Queues {
             let keep = state.live > 0 || state.dirty;
             if !keep {
                 state.dead = DeadSet::default();
-                state.attempts = None;
                 free.push(slot);
             }
             keep
@@ -292,12 +227,16 @@ impl Queues {
         !self.dirty.is_empty() || !self.waiting.is_empty()
     }
 
-    /// Takes at most `max` items that wait to be recorded, first the ranges of acks that did not merge.
-    pub(crate) fn take(&mut self, max: usize) -> Unrecorded {
-        let mut taken = Unrecorded::default();
+    /// Takes at most `max` items that wait to be recorded, first acks, then delivered marks.
+    pub(crate) fn take(
+        &mut self,
+        max: usize,
+        acks: &mut Vec<(QueueId, Seq, Seq)>,
+        delivered: &mut Vec<(QueueId, Seq)>,
+    ) {
         let from = self.waiting.len() - self.waiting.len().min(max);
-        taken.acks.extend(self.waiting.drain(from..));
-        while taken.len() + 3 <= max {
+        acks.extend(self.waiting.drain(from..));
+        while acks.len() + delivered.len() + 2 <= max {
             let Some(slot) = self.dirty.pop() else { break };
             let state = &mut self.states[slot as usize];
             state.dirty = false;
@@ -306,24 +245,12 @@ impl Queues {
                 continue;
             }
             if let Some((first, last)) = state.acked.take() {
-                taken.acks.push((state.queue, Seq(first), Seq(last)));
+                acks.push((state.queue, Seq(first), Seq(last)));
             }
             if std::mem::take(&mut state.delivered_dirty) && state.live > 0 {
-                taken.delivered.push((state.queue, Seq(state.delivered)));
-            }
-            let queue = state.queue;
-            let Some(attempts) = &mut state.attempts else { continue };
-            while taken.len() < max
-                && let Some((seq, count)) = attempts.take()
-            {
-                taken.attempts.push((queue, Seq(seq), count));
-            }
-            if attempts.is_dirty() {
-                self.mark_dirty(slot as usize);
-                break;
+                delivered.push((state.queue, Seq(state.delivered)));
             }
         }
-        taken
     }
 
     /// Queues that have live messages.
@@ -339,7 +266,9 @@ mod tests {
     const QUEUE: QueueId = QueueId(1);
 
     fn waiting(queues: &mut Queues) -> Vec<(u64, u64)> {
-        queues.take(100).acks.iter().map(|(_, first, last)| (first.0, last.0)).collect()
+        let (mut acks, mut delivered) = (Vec::new(), Vec::new());
+        queues.take(100, &mut acks, &mut delivered);
+        acks.iter().map(|(_, first, last)| (first.0, last.0)).collect()
     }
 
     #[test]
@@ -357,24 +286,6 @@ mod tests {
         (1..=9).step_by(2).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
         (1..=9).step_by(2).for_each(|seq| assert!(queues.acked(QUEUE, Seq(seq))));
         assert_eq!(waiting(&mut queues), [(1, 9)]);
-    }
-
-    #[test]
-    fn attempts_are_recorded_once_and_go_with_their_message() {
-        let mut queues = Queues::new(true);
-        (1..=9).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
-        (1..=9).for_each(|seq| queues.attempted(QUEUE, Seq(seq), 1));
-        queues.attempted(QUEUE, Seq(10), 1);
-        queues.acked(QUEUE, Seq(3));
-        queues.discarded(QUEUE, Seq(5), Seq(6), 2);
-        let mut taken = Vec::new();
-        while queues.is_dirty() {
-            taken.extend(queues.take(4).attempts.iter().map(|(_, seq, count)| (seq.0, *count)));
-        }
-        taken.sort_unstable();
-        assert_eq!(taken, [1, 2, 4, 7, 8, 9].map(|seq| (seq, 1)));
-        queues.refresh_attempts(QUEUE, [Seq(2), Seq(3)].into_iter());
-        assert_eq!(queues.take(100).attempts, [(QUEUE, Seq(2), 1)]);
     }
 
     #[test]

@@ -25,7 +25,6 @@ use super::codec::{
     ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
     unexpected_frame,
 };
-use super::outputs::client::Client;
 use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
 use super::{Census, Config, limits};
@@ -156,7 +155,7 @@ impl Connection {
     pub fn new(peer: Peer, node: Arc<Node>, outputs: &mut Outputs, now_ms: u64) -> Self {
         Self {
             channel_max: node.config.channel_max,
-            key: outputs.open_connection(Client::new(&peer, now_ms)),
+            key: outputs.open_connection(),
             peer,
             state: State::Header,
             frame_max: node.config.initial_frame_max,
