@@ -21,5 +21,8 @@ pub const MAILBOX_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes staged for the log of a partition and not yet handed to the disk. Beyond it connections that publish are not read.
 pub const STAGED_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes of bodies and properties that an administrator may get from a queue at a time. The message that reaches it is the last.
+pub const ADMIN_GET_BYTES: usize = 32 * 1024 * 1024;
+
 /// Bytes of the longest name of a queue, exchange, user or virtual host (a short string).
 pub const MAX_NAME_BYTES: usize = 255;

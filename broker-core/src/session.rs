@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 
+use crate::admin::{ChannelInfo, ConnectionInfo};
 use crate::error::AmqpError;
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
+use crate::ids::{
+    ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
+};
 use crate::model::message::Message;
 
 /// Who asks: a channel of an authenticated connection.
@@ -195,6 +198,13 @@ pub trait Sessions {
     /// A message for a consumer.
     fn deliver(&mut self, delivery: Delivery<'_>);
 
+    /// A message for the replies that the channel consumes under the message's routing key (direct reply-to). False if it does
+    /// not, or not any more: the reply is lost then.
+    fn deliver_reply(&mut self, channel: ChannelKey, message: Message<'_>) -> bool;
+
+    /// True if the channel consumes replies under this name.
+    fn consumes_replies(&self, channel: ChannelKey, reply_name: &str) -> bool;
+
     /// One of the parts counted in [`Published::pending_confirms`] is done for every sequence number from
     /// `first` to `last` of the channel. A sequence number is acked when all its parts are accepted, and
     /// nacked when all are done and any was refused.
@@ -211,6 +221,12 @@ pub trait Sessions {
 
     /// True if connections have something to write or to do since they were last asked. The driver then wakes who asks them.
     fn has_output(&self) -> bool;
+
+    /// Connections of `shard` from a place in the table on, `limit` at the most, and the place after them if there are more.
+    fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>);
+
+    /// Channels, like [`Self::list_connections`].
+    fn list_channels(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ChannelInfo>, Option<usize>);
 
     /// The connection is to be closed with `connection.close`.
     fn close_connection(&mut self, connection: ConnectionKey, error: crate::error::ConnectionError);

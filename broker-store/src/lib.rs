@@ -11,6 +11,7 @@
 //! [`Fs`] is the seam to the disk. The [`Catalog`] and the [`DataDir`] block and belong on another thread.
 #![warn(missing_docs)]
 
+mod attempts;
 mod catalog;
 mod data_dir;
 mod dead;

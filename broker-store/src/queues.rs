@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::attempts::Attempts;
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, Seq};
 
@@ -20,6 +21,8 @@ pub(crate) struct QueueState {
     pub(crate) live: u64,
     /// Everything up to here was delivered at least once.
     pub(crate) delivered: u64,
+    /// Deliveries of messages that came back; absent while there are none.
+    attempts: Option<Box<Attempts>>,
     /// Acked and not yet recorded.
     acked: Option<(u64, u64)>,
     delivered_dirty: bool,
@@ -27,6 +30,36 @@ pub(crate) struct QueueState {
     dirty: bool,
     /// The queue is gone; the slot is free once it is no longer listed.
     dropped: bool,
+}
+
+impl QueueState {
+    /// How often live messages were delivered and came back, by sequence number.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.attempts.iter().flat_map(|attempts| attempts.iter())
+    }
+
+    fn forget_attempts(&mut self, first: u64, last: u64) {
+        if let Some(attempts) = &mut self.attempts {
+            attempts.forget(first, last);
+        }
+    }
+}
+
+/// Items that wait to be recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Unrecorded {
+    /// Ranges of dead messages.
+    pub(crate) acks: Vec<(QueueId, Seq, Seq)>,
+    /// Up to where messages were delivered.
+    pub(crate) delivered: Vec<(QueueId, Seq)>,
+    /// How often a message was delivered and came back.
+    pub(crate) attempts: Vec<(QueueId, Seq, u32)>,
+}
+
+impl Unrecorded {
+    pub(crate) fn len(&self) -> usize {
+        self.acks.len() + self.delivered.len() + self.attempts.len()
+    }
 }
 
 /// The queues of a log.
@@ -89,6 +122,13 @@ impl Queues {
         (state.dead, state.live, state.delivered) = (dead, live, delivered);
     }
 
+    /// Restores what is known of the attempts of a queue that was restored before.
+    pub(crate) fn restore_attempts(&mut self, queue: QueueId, attempts: impl Iterator<Item = (u64, u32)>) {
+        if let Some(slot) = self.slot(queue) {
+            self.states[slot].attempts = Some(Box::new(Attempts::recorded(attempts)));
+        }
+    }
+
     fn insert(&mut self, queue: QueueId, last: u64) -> usize {
         let state = QueueState {
             queue,
@@ -96,6 +136,7 @@ impl Queues {
             last,
             live: 0,
             delivered: 0,
+            attempts: None,
             acked: None,
             delivered_dirty: false,
             dirty: false,
@@ -126,6 +167,7 @@ impl Queues {
             return false;
         }
         state.dead.insert(seq.0, seq.0);
+        state.forget_attempts(seq.0, seq.0);
         state.live = state.live.saturating_sub(1);
         self.record(slot, seq.0, seq.0);
         true
@@ -136,6 +178,7 @@ impl Queues {
         let Some(slot) = self.slot(queue) else { return };
         let state = &mut self.states[slot];
         state.dead.insert(first.0, last.0);
+        state.forget_attempts(first.0, last.0);
         state.live = state.live.saturating_sub(count);
         self.record(slot, first.0, last.0);
     }
@@ -146,6 +189,26 @@ impl Queues {
         if up_to.0 > self.states[slot].delivered {
             self.states[slot].delivered = up_to.0;
             self.redeliver_mark(slot);
+        }
+    }
+
+    /// Notes that a live message was delivered `count` times and came back each time.
+    pub(crate) fn attempted(&mut self, queue: QueueId, seq: Seq, count: u32) {
+        let Some(slot) = self.slot(queue) else { return };
+        let state = &mut self.states[slot];
+        if state.dead.contains(seq.0) || seq.0 > state.last {
+            return;
+        }
+        state.attempts.get_or_insert_default().set(seq.0, count);
+        self.mark_dirty(slot);
+    }
+
+    /// Records the attempts of these messages once more, because the records of them may go.
+    pub(crate) fn refresh_attempts(&mut self, queue: QueueId, seqs: impl Iterator<Item = Seq>) {
+        let Some(slot) = self.slot(queue) else { return };
+        if let Some(attempts) = &mut self.states[slot].attempts {
+            attempts.refresh(seqs.map(|seq| seq.0));
+            self.mark_dirty(slot);
         }
     }
 
@@ -202,6 +265,7 @@ impl Queues {
         let state = &mut self.states[slot as usize];
         state.dropped = true;
         state.dead = DeadSet::default();
+        state.attempts = None;
         if !state.dirty {
             self.free.push(slot);
         }
@@ -216,6 +280,7 @@ impl Queues {
             let keep = state.live > 0 || state.dirty;
             if !keep {
                 state.dead = DeadSet::default();
+                state.attempts = None;
                 free.push(slot);
             }
             keep
@@ -227,16 +292,12 @@ impl Queues {
         !self.dirty.is_empty() || !self.waiting.is_empty()
     }
 
-    /// Takes at most `max` items that wait to be recorded, first acks, then delivered marks.
-    pub(crate) fn take(
-        &mut self,
-        max: usize,
-        acks: &mut Vec<(QueueId, Seq, Seq)>,
-        delivered: &mut Vec<(QueueId, Seq)>,
-    ) {
+    /// Takes at most `max` items that wait to be recorded, first the ranges of acks that did not merge.
+    pub(crate) fn take(&mut self, max: usize) -> Unrecorded {
+        let mut taken = Unrecorded::default();
         let from = self.waiting.len() - self.waiting.len().min(max);
-        acks.extend(self.waiting.drain(from..));
-        while acks.len() + delivered.len() + 2 <= max {
+        taken.acks.extend(self.waiting.drain(from..));
+        while taken.len() + 3 <= max {
             let Some(slot) = self.dirty.pop() else { break };
             let state = &mut self.states[slot as usize];
             state.dirty = false;
@@ -245,12 +306,24 @@ impl Queues {
                 continue;
             }
             if let Some((first, last)) = state.acked.take() {
-                acks.push((state.queue, Seq(first), Seq(last)));
+                taken.acks.push((state.queue, Seq(first), Seq(last)));
             }
             if std::mem::take(&mut state.delivered_dirty) && state.live > 0 {
-                delivered.push((state.queue, Seq(state.delivered)));
+                taken.delivered.push((state.queue, Seq(state.delivered)));
+            }
+            let queue = state.queue;
+            let Some(attempts) = &mut state.attempts else { continue };
+            while taken.len() < max
+                && let Some((seq, count)) = attempts.take()
+            {
+                taken.attempts.push((queue, Seq(seq), count));
+            }
+            if attempts.is_dirty() {
+                self.mark_dirty(slot as usize);
+                break;
             }
         }
+        taken
     }
 
     /// Queues that have live messages.
@@ -266,9 +339,7 @@ mod tests {
     const QUEUE: QueueId = QueueId(1);
 
     fn waiting(queues: &mut Queues) -> Vec<(u64, u64)> {
-        let (mut acks, mut delivered) = (Vec::new(), Vec::new());
-        queues.take(100, &mut acks, &mut delivered);
-        acks.iter().map(|(_, first, last)| (first.0, last.0)).collect()
+        queues.take(100).acks.iter().map(|(_, first, last)| (first.0, last.0)).collect()
     }
 
     #[test]
@@ -286,6 +357,24 @@ mod tests {
         (1..=9).step_by(2).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
         (1..=9).step_by(2).for_each(|seq| assert!(queues.acked(QUEUE, Seq(seq))));
         assert_eq!(waiting(&mut queues), [(1, 9)]);
+    }
+
+    #[test]
+    fn attempts_are_recorded_once_and_go_with_their_message() {
+        let mut queues = Queues::new(true);
+        (1..=9).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
+        (1..=9).for_each(|seq| queues.attempted(QUEUE, Seq(seq), 1));
+        queues.attempted(QUEUE, Seq(10), 1);
+        queues.acked(QUEUE, Seq(3));
+        queues.discarded(QUEUE, Seq(5), Seq(6), 2);
+        let mut taken = Vec::new();
+        while queues.is_dirty() {
+            taken.extend(queues.take(4).attempts.iter().map(|(_, seq, count)| (seq.0, *count)));
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2, 4, 7, 8, 9].map(|seq| (seq, 1)));
+        queues.refresh_attempts(QUEUE, [Seq(2), Seq(3)].into_iter());
+        assert_eq!(queues.take(100).attempts, [(QUEUE, Seq(2), 1)]);
     }
 
     #[test]

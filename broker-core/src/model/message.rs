@@ -5,39 +5,48 @@
 //! properties length (u32), properties, body (the rest).
 
 use crate::limits::DELIVERY_OVERHEAD_BYTES;
+use crate::model::properties::Properties;
 
 /// When a message came, and whether the broker has published it again since.
 ///
-/// The lower 63 bits are milliseconds since the Unix epoch, the highest says that the message was dead-lettered: only then are the deaths in
-/// its headers the broker's own word.
+/// The lower 62 bits are milliseconds since the Unix epoch. The highest says that the message was dead-lettered: only then are the deaths in
+/// its headers the broker's own word. The one below says that it was given another routing key then: the keys in CC do not count any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(u64);
 
 impl Stamp {
     const DEAD_LETTERED: u64 = 1 << 63;
+    const REROUTED: u64 = 1 << 62;
+    const MARKS: u64 = Self::DEAD_LETTERED | Self::REROUTED;
 
     /// A message that is published at `now_ms`.
     #[must_use]
     pub const fn at(now_ms: u64) -> Self {
-        Self(now_ms & !Self::DEAD_LETTERED)
+        Self(now_ms & !Self::MARKS)
     }
 
     /// The same, of a message that a queue has dead-lettered.
     #[must_use]
-    pub const fn dead_lettered_at(now_ms: u64) -> Self {
-        Self(now_ms | Self::DEAD_LETTERED)
+    pub const fn dead_lettered_at(now_ms: u64, rerouted: bool) -> Self {
+        Self((now_ms & !Self::MARKS) | Self::DEAD_LETTERED | if rerouted { Self::REROUTED } else { 0 })
     }
 
     /// Time of publishing, or of being dead-lettered, in milliseconds since the Unix epoch.
     #[must_use]
     pub const fn published_ms(self) -> u64 {
-        self.0 & !Self::DEAD_LETTERED
+        self.0 & !Self::MARKS
     }
 
     /// True if the message has been dead-lettered.
     #[must_use]
     pub const fn is_dead_lettered(self) -> bool {
         self.0 & Self::DEAD_LETTERED != 0
+    }
+
+    /// True if a dead-letter routing key has replaced its routing keys.
+    #[must_use]
+    pub const fn is_rerouted(self) -> bool {
+        self.0 & Self::REROUTED != 0
     }
 }
 
@@ -54,6 +63,29 @@ pub struct Message<'a> {
     pub properties: &'a [u8],
     /// The body.
     pub body: &'a [u8],
+}
+
+/// What queues look at in the properties of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// `delivery-mode` is 2.
+    pub persistent: bool,
+    /// It has an `expiration`.
+    pub expires: bool,
+    /// `priority`, 0 if there is none.
+    pub priority: u8,
+}
+
+impl Traits {
+    /// The traits in these properties.
+    #[must_use]
+    pub fn of(properties: &Properties<'_>) -> Self {
+        Self {
+            persistent: properties.is_persistent(),
+            expires: properties.expiration.is_some(),
+            priority: properties.priority.unwrap_or(0),
+        }
+    }
 }
 
 /// The numbers of the stored form, as they stand between its strings.

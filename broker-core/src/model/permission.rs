@@ -4,6 +4,7 @@
 //! match whole names the expression must say `^` and `$`). An empty expression matches nothing. The default
 //! exchange is checked under the name `amq.default`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -55,6 +56,23 @@ impl PermissionDefinition {
     }
 }
 
+/// The topic permissions of a user in a virtual host, for one exchange (RabbitMQ extension): regular expressions that the routing
+/// key must contain a match of, beyond what [`PermissionDefinition`] asks. `{username}`, `{vhost}` and `{client_id}` stand for
+/// those of the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPermissionDefinition {
+    /// The user.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The topic exchange.
+    pub exchange: String,
+    /// Keys that may be published with.
+    pub write: String,
+    /// Keys that may be bound with.
+    pub read: String,
+}
+
 /// What somebody wants to do with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -81,6 +99,8 @@ impl fmt::Display for Access {
 pub struct Permissions {
     /// By virtual host and user.
     by_vhost: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Permission>>,
+    /// By virtual host, user and exchange.
+    topics: BTreeMap<(String, String, String), TopicPermissionDefinition>,
 }
 
 /// The definition with its expressions, compiled when they are needed first.
@@ -139,17 +159,41 @@ impl Permissions {
         for users in self.by_vhost.values_mut() {
             users.remove(user);
         }
+        self.topics.retain(|_, topic| topic.user != user);
     }
 
     /// Removes all permissions in a virtual host.
     pub fn remove_vhost(&mut self, vhost: &str) {
         self.by_vhost.remove(vhost);
+        self.topics.retain(|_, topic| topic.vhost != vhost);
     }
 
     /// The permissions of a user in a virtual host. None: the user may not open it.
     #[must_use]
     pub fn get(&self, user: &str, vhost: &str) -> Option<&PermissionDefinition> {
         Some(&self.by_vhost.get(vhost)?.get(user)?.definition)
+    }
+
+    /// Sets or replaces topic permissions.
+    pub fn set_topic(&mut self, definition: TopicPermissionDefinition) {
+        let TopicPermissionDefinition { vhost, user, exchange, .. } = definition.clone();
+        self.topics.insert((vhost, user, exchange), definition);
+    }
+
+    /// Removes the topic permissions of a user for an exchange.
+    pub fn remove_topic(&mut self, user: &str, vhost: &str, exchange: &str) {
+        self.topics.remove(&(vhost.to_owned(), user.to_owned(), exchange.to_owned()));
+    }
+
+    /// The topic permissions of a user for an exchange.
+    #[must_use]
+    pub fn topic(&self, user: &str, vhost: &str, exchange: &str) -> Option<&TopicPermissionDefinition> {
+        self.topics.get(&(vhost.to_owned(), user.to_owned(), exchange.to_owned()))
+    }
+
+    /// All topic permissions.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicPermissionDefinition> {
+        self.topics.values()
     }
 
     /// All permissions, in no order.

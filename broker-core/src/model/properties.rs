@@ -13,24 +13,24 @@ use crate::model::field_table::{self, FieldTableError};
 pub const MAX_EXPIRATION_MS: u64 = 315_360_000_000;
 
 /// Property flags from the highest bit down, in the order of the list (`basic` class).
-pub(crate) mod flag {
-    pub(crate) const CONTENT_TYPE: u16 = 1 << 15;
-    pub(crate) const CONTENT_ENCODING: u16 = 1 << 14;
-    pub(crate) const HEADERS: u16 = 1 << 13;
-    pub(crate) const DELIVERY_MODE: u16 = 1 << 12;
-    pub(crate) const PRIORITY: u16 = 1 << 11;
-    pub(crate) const CORRELATION_ID: u16 = 1 << 10;
-    pub(crate) const REPLY_TO: u16 = 1 << 9;
-    pub(crate) const EXPIRATION: u16 = 1 << 8;
-    pub(crate) const MESSAGE_ID: u16 = 1 << 7;
-    pub(crate) const TIMESTAMP: u16 = 1 << 6;
-    pub(crate) const TYPE: u16 = 1 << 5;
-    pub(crate) const USER_ID: u16 = 1 << 4;
-    pub(crate) const APP_ID: u16 = 1 << 3;
-    pub(crate) const CLUSTER_ID: u16 = 1 << 2;
-    pub(crate) const UNKNOWN: u16 = 1 << 1;
+mod flag {
+    pub(super) const CONTENT_TYPE: u16 = 1 << 15;
+    pub(super) const CONTENT_ENCODING: u16 = 1 << 14;
+    pub(super) const HEADERS: u16 = 1 << 13;
+    pub(super) const DELIVERY_MODE: u16 = 1 << 12;
+    pub(super) const PRIORITY: u16 = 1 << 11;
+    pub(super) const CORRELATION_ID: u16 = 1 << 10;
+    pub(super) const REPLY_TO: u16 = 1 << 9;
+    pub(super) const EXPIRATION: u16 = 1 << 8;
+    pub(super) const MESSAGE_ID: u16 = 1 << 7;
+    pub(super) const TIMESTAMP: u16 = 1 << 6;
+    pub(super) const TYPE: u16 = 1 << 5;
+    pub(super) const USER_ID: u16 = 1 << 4;
+    pub(super) const APP_ID: u16 = 1 << 3;
+    pub(super) const CLUSTER_ID: u16 = 1 << 2;
+    pub(super) const UNKNOWN: u16 = 1 << 1;
     /// Another word of flags follows; the class has no property there, so that one must be zero.
-    pub(crate) const CONTINUED: u16 = 1;
+    pub(super) const CONTINUED: u16 = 1;
 }
 
 /// Why bytes are not properties of the `basic` class.
@@ -196,6 +196,43 @@ fn table<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PropertiesError> {
     let (taken, behind) = end.and_then(|end| rest.split_at_checked(end)).ok_or(PropertiesError::Short)?;
     *rest = behind;
     Ok(taken)
+}
+
+/// The same properties with these headers (an encoded table) and without `expiration`. Bytes that are no properties stay as they are.
+#[must_use]
+pub fn with_headers_and_no_expiration(bytes: &[u8], headers: &[u8]) -> Vec<u8> {
+    edited(bytes, headers).unwrap_or_else(|_| bytes.to_vec())
+}
+
+fn edited(bytes: &[u8], headers: &[u8]) -> Result<Vec<u8>, PropertiesError> {
+    let mut rest = bytes;
+    let flags = u16::from_be_bytes(array(&mut rest)?);
+    let has = |property: u16| flags & property != 0;
+    let mut out = Vec::with_capacity(bytes.len() + headers.len());
+    out.extend_from_slice(&((flags | flag::HEADERS) & !flag::EXPIRATION).to_be_bytes());
+    let mut copied = rest;
+    let rest = &mut rest;
+    let mut continued = has(flag::CONTINUED);
+    while continued {
+        continued = u16::from_be_bytes(array(rest)?) & flag::CONTINUED != 0;
+    }
+    skip_short_strings(flags & (flag::CONTENT_TYPE | flag::CONTENT_ENCODING), rest)?;
+    out.extend_from_slice(&copied[..copied.len() - rest.len()]);
+    out.extend_from_slice(headers);
+    if has(flag::HEADERS) {
+        table(rest)?;
+    }
+    copied = rest;
+    for _ in 0..(flags & (flag::DELIVERY_MODE | flag::PRIORITY)).count_ones() {
+        octet(rest)?;
+    }
+    skip_short_strings(flags & (flag::CORRELATION_ID | flag::REPLY_TO), rest)?;
+    out.extend_from_slice(&copied[..copied.len() - rest.len()]);
+    if has(flag::EXPIRATION) {
+        short_string(rest)?;
+    }
+    out.extend_from_slice(rest);
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -20,12 +20,15 @@ pub struct VhostDefinition {
     /// For people and tools.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Type of a queue that is declared without `x-queue-type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_queue_type: Option<String>,
 }
 
 impl VhostDefinition {
     /// A virtual host without description and tags.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), description: String::new(), tags: Vec::new() }
+        Self { name: name.into(), description: String::new(), tags: Vec::new(), default_queue_type: None }
     }
 }
 

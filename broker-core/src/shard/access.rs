@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::topology::{Change, Topology};
+use crate::admin::Definition;
 use crate::error::{ConnectionCode, ConnectionError};
 use crate::model::permission::PermissionDefinition;
 use crate::model::user::UserDefinition;
@@ -83,15 +84,15 @@ pub(super) fn first_changes(defaults: &Defaults, salt: [u8; 4]) -> [Change; 3] {
     let user = UserDefinition::with_password(&defaults.user, defaults.password.as_bytes(), salt, &tags);
     let [configure, write, read] = defaults.permissions.clone();
     [
-        Change::VhostAdded(VhostDefinition::new(&defaults.vhost)),
-        Change::UserAdded(user),
-        Change::PermissionSet(PermissionDefinition {
+        Change::Put(Definition::Vhost(VhostDefinition::new(&defaults.vhost))),
+        Change::Put(Definition::User(user)),
+        Change::Put(Definition::Permission(PermissionDefinition {
             user: defaults.user.clone(),
             vhost: defaults.vhost.clone(),
             configure,
             write,
             read,
-        }),
+        })),
     ]
 }
 

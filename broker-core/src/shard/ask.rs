@@ -5,12 +5,13 @@ use std::sync::Arc;
 use amq_protocol::types::AMQPValue;
 use broker_store::QueueId;
 
+use super::admin::ADMIN_CONNECTION;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
 use super::topology::QueueRow;
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode};
-use crate::ids::{ChannelKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
 use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
 use crate::model::queue::settings::QueueType;
@@ -47,7 +48,7 @@ impl Shard {
         settlement: Settlement,
     ) {
         let Some(&slot) = self.slots.get(&queue) else {
-            return self.settle_stream(sessions, address, queue, tokens, settlement);
+            return;
         };
         let hosted = &mut self.queues[slot as usize];
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
@@ -83,7 +84,7 @@ impl Shard {
         bytes: u32,
     ) {
         let Some(&slot) = self.slots.get(&consumer.queue.queue) else {
-            return self.return_stream_window(sessions, address, consumer, bytes);
+            return;
         };
         if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
             self.pump(sessions, slot);
@@ -94,10 +95,31 @@ impl Shard {
     pub(super) fn pump(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let hosted = &mut self.queues[slot as usize];
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
-        let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
-        match hosted.machine.pump(&mut out, &mut partition.logs) {
+        let mut out = Out {
+            sessions,
+            peers: &mut self.peers,
+            stats: &mut self.stats,
+            dead_letters: &mut self.dead_letters,
+            me: self.id,
+        };
+        match hosted.machine.pump(&mut out, &mut partition.logs, self.now_ms) {
             Pump::Idle => {}
+            Pump::Again => {
+                if !std::mem::replace(&mut hosted.unfinished, true) {
+                    self.unfinished.push(hosted.id);
+                }
+            }
             Pump::PageIn(_) => partition.wait_for_pages(hosted.id),
+        }
+        if let Some(due_ms) = hosted.machine.due_ms() {
+            self.arm(slot, due_ms);
+        }
+    }
+
+    /// Something has happened to a queue that a plain one does not care about.
+    pub(super) fn attend(&mut self, sessions: &mut impl Sessions, slot: u32) {
+        if self.queues[slot as usize].machine.is_special() {
+            self.pump(sessions, slot);
         }
     }
 
@@ -106,9 +128,8 @@ impl Shard {
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
             self.ask_here(sessions, ask);
         }
-        match self.slots.get(&queue) {
-            Some(&slot) => self.pump(sessions, slot),
-            None => self.pump_stream(sessions, queue),
+        if let Some(&slot) = self.slots.get(&queue) {
+            self.pump(sessions, slot);
         }
     }
 
@@ -124,9 +145,6 @@ impl Shard {
     pub(super) fn ask_here(&mut self, sessions: &mut impl Sessions, ask: Ask) {
         let found = self.slots.get(&ask.queue).copied().filter(|slot| !self.queues[*slot as usize].closing);
         let Some(slot) = found else {
-            if self.ask_stream(sessions, &ask) {
-                return;
-            }
             if let Question::Counts { declare: Some(command) } = ask.question {
                 // It has been deleted since it was found. Its removal is on the way to the registrar, before this.
                 let request = TopologyRequest { reply_to: Some(ask.reply_to), action: Action::Command(command) };
@@ -138,18 +156,23 @@ impl Shard {
         let hosted = &mut self.queues[slot as usize];
         let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
         match &ask.question {
-            Question::Counts { .. } => {
+            Question::Counts { declare } => {
+                if declare.is_some() {
+                    hosted.machine.touch();
+                }
                 let answer = Answer::QueueDeclareOk {
                     queue: Arc::clone(&ask.name),
                     message_count: wire_count(hosted.machine.message_count()),
                     consumer_count: wire_count(hosted.machine.consumer_count() as u64),
                 };
                 self.answer(sessions, ask.reply_to, answer);
+                self.attend(sessions, slot);
             }
             Question::Consume { .. } => self.consume(sessions, slot, address, &ask),
             Question::Cancel { consumer } => {
                 hosted.machine.remove_consumer(address, *consumer);
                 self.answer(sessions, ask.reply_to, Answer::BasicCancelOk);
+                self.attend(sessions, slot);
                 self.delete_if_abandoned(sessions, slot);
             }
             Question::Get { no_ack } => {
@@ -214,13 +237,16 @@ impl Shard {
         let id = hosted.id;
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
-        let (peers, stats, me) = (&mut self.peers, &mut self.stats, self.id);
-        let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, |got| {
+        let (peers, stats, desk, me) = (&mut self.peers, &mut self.stats, &mut self.desk, self.id);
+        let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, self.now_ms, |got| {
             match no_ack {
                 true => stats.messages_delivered_get_auto_ack += 1,
                 false => stats.messages_delivered_get_manual_ack += 1,
             }
             stats.messages_redelivered += u64::from(got.redelivered);
+            if connection == ADMIN_CONNECTION && shard == me {
+                return desk.got(request, QueueRef { queue: id, shard }, &got);
+            }
             let Got { token, redelivered, message_count, message } = got;
             let message_count = wire_count(message_count);
             if shard == me {
@@ -245,6 +271,7 @@ impl Shard {
                 self.waiting_gets.entry(id).or_default().push(ask);
             }
         }
+        self.attend(sessions, slot);
     }
 
     fn delete(&mut self, sessions: &mut impl Sessions, slot: u32, ask: &Ask, if_unused: bool, if_empty: bool) {
@@ -276,7 +303,7 @@ impl Shard {
     }
 
     /// Ends a queue: its consumers are told and the registrar is asked to remove it everywhere.
-    fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
+    pub(super) fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
         let hosted = &mut self.queues[slot as usize];
         hosted.closing = true;
         let message_count = wire_count(hosted.machine.message_count());
@@ -289,28 +316,18 @@ impl Shard {
     /// Tells the consumers of a queue that it is gone (consumer cancel notification).
     pub(super) fn cancel_consumers(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let consumers = self.queues[slot as usize].machine.take_consumers();
-        for Consumer { address, id, .. } in consumers {
-            self.cancel_consumer(sessions, address, id);
-        }
-    }
-
-    /// Tells a consumer that its queue is gone.
-    pub(super) fn cancel_consumer(
-        &mut self,
-        sessions: &mut impl Sessions,
-        address: ChannelAddress,
-        consumer: ConsumerId,
-    ) {
-        let channel = address.channel;
-        if address.shard == self.id {
-            sessions.consumer_cancelled(channel, consumer);
-        } else {
-            self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
+        for Consumer { address, id: consumer, .. } in consumers {
+            let channel = address.channel;
+            if address.shard == self.id {
+                sessions.consumer_cancelled(channel, consumer);
+            } else {
+                self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
+            }
         }
     }
 
     /// Remembers that a channel has consumers or messages of a queue, for when it closes.
-    pub(super) fn note_interest(&mut self, address: ChannelAddress, queue: QueueId) {
+    fn note_interest(&mut self, address: ChannelAddress, queue: QueueId) {
         let queues = self.interests.entry(address).or_default();
         if !queues.contains(&queue) {
             queues.push(queue);
@@ -320,13 +337,11 @@ impl Shard {
     /// A channel is gone: its consumers end and what it held is ready again, in every queue of this shard.
     pub(super) fn forget_channel(&mut self, sessions: &mut impl Sessions, address: ChannelAddress) {
         for queue in self.interests.remove(&address).unwrap_or_default() {
-            let Some(&slot) = self.slots.get(&queue) else {
-                self.forget_stream_channel(address, queue);
-                continue;
-            };
-            self.queues[slot as usize].machine.remove_channel(address);
-            self.pump(sessions, slot);
-            self.delete_if_abandoned(sessions, slot);
+            if let Some(&slot) = self.slots.get(&queue) {
+                self.queues[slot as usize].machine.remove_channel(address);
+                self.pump(sessions, slot);
+                self.delete_if_abandoned(sessions, slot);
+            }
         }
         for waiting in self.waiting_gets.values_mut() {
             waiting.retain(|ask| ask.reply_to.shard != address.shard || ask.channel != address.channel);
@@ -336,10 +351,24 @@ impl Shard {
     /// Sends an answer to the connection that waits for it.
     pub(super) fn answer(&mut self, sessions: &mut impl Sessions, to: ReplyTo, answer: Answer) {
         if to.shard == self.id {
-            deliver_answer(sessions, to.connection, to.request, answer);
+            self.hand_over(sessions, to.connection, to.request, answer);
         } else {
             let op = Op::Answer { connection: to.connection, request: to.request, answer: Box::new(answer) };
             self.peers.batch(to.shard).push(op);
+        }
+    }
+
+    /// Hands an answer to a connection of this shard, or to the administrator who waits for it.
+    pub(super) fn hand_over(
+        &mut self,
+        sessions: &mut impl Sessions,
+        connection: ConnectionKey,
+        request: RequestId,
+        answer: Answer,
+    ) {
+        match connection {
+            ADMIN_CONNECTION => self.desk_answer(sessions, request, answer),
+            _ => deliver_answer(sessions, connection, request, answer),
         }
     }
 }
@@ -350,12 +379,7 @@ fn has_single_active_consumer(row: &QueueRow) -> bool {
 }
 
 /// Hands an answer to a connection of this shard.
-pub(super) fn deliver_answer(
-    sessions: &mut impl Sessions,
-    connection: crate::ids::ConnectionKey,
-    request: RequestId,
-    answer: Answer,
-) {
+fn deliver_answer(sessions: &mut impl Sessions, connection: ConnectionKey, request: RequestId, answer: Answer) {
     let reply = match answer {
         Answer::ExchangeDeclareOk => Reply::ExchangeDeclareOk,
         Answer::ExchangeDeleteOk => Reply::ExchangeDeleteOk,
@@ -372,6 +396,7 @@ pub(super) fn deliver_answer(
         Answer::BasicCancelOk => Reply::BasicCancelOk,
         Answer::BasicGetEmpty => Reply::BasicGetEmpty,
         Answer::Failed(error) => Reply::Failed(error),
+        Answer::Applied => return,
     };
     sessions.reply(connection, request, reply);
 }

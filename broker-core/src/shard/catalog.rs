@@ -9,12 +9,20 @@ use serde::de::DeserializeOwned;
 
 use super::placement::Placement;
 use super::topology::{Applied, Change, QueueDefinition, Topology};
+use crate::admin::{Definition, DefinitionKey};
 use crate::model::binding::BindingDefinition;
 use crate::model::vhost::ResourceKind;
 
 const VHOST: &str = "vhost";
 const USER: &str = "user";
 const PERMISSION: &str = "permission";
+const TOPIC_PERMISSION: &str = "topic_permission";
+const POLICY: &str = "policy";
+const OPERATOR_POLICY: &str = "operator_policy";
+const PARAMETER: &str = "parameter";
+const GLOBAL_PARAMETER: &str = "global_parameter";
+const VHOST_LIMITS: &str = "vhost_limits";
+const USER_LIMITS: &str = "user_limits";
 const EXCHANGE: &str = "exchange";
 const QUEUE: &str = "queue";
 const BINDING: &str = "binding";
@@ -100,9 +108,16 @@ impl Loader {
         };
         let vhost = || Arc::from(String::from_utf8_lossy(key.split(|byte| *byte == 0).next().unwrap_or_default()));
         let (rank, change) = match kind {
-            VHOST => (0, Change::VhostAdded(parse(value).map_err(bad)?)),
-            USER => (0, Change::UserAdded(parse(value).map_err(bad)?)),
-            PERMISSION => (1, Change::PermissionSet(parse(value).map_err(bad)?)),
+            VHOST => (0, Change::Put(Definition::Vhost(parse(value).map_err(bad)?))),
+            USER => (0, Change::Put(Definition::User(parse(value).map_err(bad)?))),
+            PERMISSION => (1, Change::Put(Definition::Permission(parse(value).map_err(bad)?))),
+            TOPIC_PERMISSION => (1, Change::Put(Definition::TopicPermission(parse(value).map_err(bad)?))),
+            POLICY => (1, Change::Put(Definition::Policy(parse(value).map_err(bad)?))),
+            OPERATOR_POLICY => (1, Change::Put(Definition::OperatorPolicy(parse(value).map_err(bad)?))),
+            PARAMETER => (1, Change::Put(Definition::Parameter(parse(value).map_err(bad)?))),
+            GLOBAL_PARAMETER => (1, Change::Put(Definition::GlobalParameter(parse(value).map_err(bad)?))),
+            VHOST_LIMITS => (1, Change::Put(Definition::VhostLimits(parse(value).map_err(bad)?))),
+            USER_LIMITS => (1, Change::Put(Definition::UserLimits(parse(value).map_err(bad)?))),
             EXCHANGE => (1, Change::ExchangeDeclared { vhost: vhost(), definition: parse(value).map_err(bad)? }),
             QUEUE => {
                 let definition: QueueDefinition = parse(value).map_err(bad)?;
@@ -129,7 +144,7 @@ impl Loader {
 /// True if a change that is about to be applied makes or removes something durable.
 pub(super) fn is_durable(topology: &Topology, change: &Change) -> bool {
     match change {
-        Change::VhostAdded(_) | Change::UserAdded(_) | Change::PermissionSet(_) => true,
+        Change::Put(_) | Change::Delete(_) => true,
         Change::ExchangeDeclared { definition, .. } => definition.durable,
         Change::QueueDeclared { definition, owner, .. } => definition.durable && owner.is_none(),
         Change::Bound { vhost, binding } | Change::Unbound { vhost, binding } => {
@@ -148,10 +163,10 @@ pub(super) fn is_durable(topology: &Topology, change: &Change) -> bool {
 pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows: &mut Vec<CatalogChange>) {
     if durable {
         match change {
-            Change::VhostAdded(vhost) => rows.push(put(VHOST, &[&vhost.name], vhost)),
-            Change::UserAdded(user) => rows.push(put(USER, &[&user.name], user)),
-            Change::PermissionSet(permission) => {
-                rows.push(put(PERMISSION, &[&permission.vhost, &permission.user], permission));
+            Change::Put(definition) => rows.push(put_definition(definition)),
+            Change::Delete(key) => {
+                let (kind, key) = row_key(key);
+                rows.push(CatalogChange::Delete { kind, key });
             }
             Change::ExchangeDeclared { vhost, definition } => {
                 rows.push(put(EXCHANGE, &[vhost, &definition.name], definition));
@@ -181,6 +196,40 @@ pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows
     }
     for binding in &applied.removed.bindings {
         rows.push(CatalogChange::Delete { kind: BINDING, key: binding_key(vhost, binding) });
+    }
+}
+
+fn put_definition(definition: &Definition) -> CatalogChange {
+    let (kind, key) = row_key(&definition.key());
+    let value = match definition {
+        Definition::Vhost(value) => json(value),
+        Definition::User(value) => json(value),
+        Definition::Permission(value) => json(value),
+        Definition::TopicPermission(value) => json(value),
+        Definition::Policy(value) | Definition::OperatorPolicy(value) => json(value),
+        Definition::Parameter(value) => json(value),
+        Definition::GlobalParameter(value) => json(value),
+        Definition::VhostLimits(value) => json(value),
+        Definition::UserLimits(value) => json(value),
+    };
+    CatalogChange::Put { kind, key, value }
+}
+
+/// Kind and key of the row of a definition.
+fn row_key(key: &DefinitionKey) -> (&'static str, Vec<u8>) {
+    match key {
+        DefinitionKey::Vhost { name } => (VHOST, key_of(&[name])),
+        DefinitionKey::User { name } => (USER, key_of(&[name])),
+        DefinitionKey::Permission { user, vhost } => (PERMISSION, key_of(&[vhost, user])),
+        DefinitionKey::TopicPermission { user, vhost, exchange } => {
+            (TOPIC_PERMISSION, key_of(&[vhost, user, exchange]))
+        }
+        DefinitionKey::Policy { vhost, name } => (POLICY, key_of(&[vhost, name])),
+        DefinitionKey::OperatorPolicy { vhost, name } => (OPERATOR_POLICY, key_of(&[vhost, name])),
+        DefinitionKey::Parameter { vhost, component, name } => (PARAMETER, key_of(&[vhost, component, name])),
+        DefinitionKey::GlobalParameter { name } => (GLOBAL_PARAMETER, key_of(&[name])),
+        DefinitionKey::VhostLimits { vhost } => (VHOST_LIMITS, key_of(&[vhost])),
+        DefinitionKey::UserLimits { user } => (USER_LIMITS, key_of(&[user])),
     }
 }
 

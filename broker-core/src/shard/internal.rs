@@ -4,14 +4,13 @@
 //! Such a message is confirmed like any other, to [`INTERNAL`] instead of a channel. What waits for the confirm is its *origin*: the message it was
 //! made of must not leave its own queue before.
 
-#![expect(dead_code, reason = "its first user comes with the next change")]
-
 use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::publisher::Target;
-use crate::ids::ChannelKey;
-use crate::model::message::Message;
+use crate::ids::{ChannelKey, QueueId};
+use crate::model::message::{Message, Traits};
+use crate::model::queue::DeadToken;
 use crate::session::Sessions;
 
 /// The shard as a publisher: no channel has this key.
@@ -25,6 +24,15 @@ const MAX_IN_FLIGHT: usize = 4096;
 pub(super) enum Origin {
     /// Nothing: nobody waits for it.
     Nothing,
+    /// A message that died in a queue.
+    DeadLetter {
+        /// The queue.
+        queue: QueueId,
+        /// Names the message there.
+        token: DeadToken,
+        /// If the letter is refused, the message stays.
+        at_least_once: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +66,12 @@ impl Shard {
         sessions: &mut impl Sessions,
         targets: &[Target],
         message: Message<'_>,
-        persistent: bool,
+        traits: Traits,
         origin: Origin,
     ) {
         self.internal.last_seq += 1;
         let seq = self.internal.last_seq;
-        let published = self.hand_out(sessions, targets, message, persistent, Some((self.id, INTERNAL, seq)));
+        let published = self.hand_out(sessions, targets, message, traits, Some((self.id, INTERNAL, seq)));
         if published.pending_confirms == 0 {
             return self.origin_done(sessions, origin, !published.refused);
         }
@@ -99,9 +107,12 @@ impl Shard {
     }
 
     /// All queues have the message (and durable ones on disk), or (`accepted` false) one has refused it.
-    fn origin_done(&mut self, _sessions: &mut impl Sessions, origin: Origin, _accepted: bool) {
+    fn origin_done(&mut self, _sessions: &mut impl Sessions, origin: Origin, accepted: bool) {
         match origin {
             Origin::Nothing => {}
+            Origin::DeadLetter { queue, token, at_least_once } => {
+                self.dead_letter_done(queue, Some(token), accepted || !at_least_once);
+            }
         }
     }
 }

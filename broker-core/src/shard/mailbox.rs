@@ -9,10 +9,11 @@ use amq_protocol::types::FieldTable;
 use broker_store::QueueId;
 
 use super::registrar::{ClientCommand, Round, TopologyRequest};
+use super::reply_to::FindReply;
 use super::topology::Change;
 use crate::error::AmqpError;
 use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, RequestId};
-use crate::model::message::Message;
+use crate::model::message::{Message, Traits};
 use crate::session::Settlement;
 
 /// A range of one of the batch's vectors.
@@ -30,7 +31,7 @@ pub(super) enum Op {
     Publish {
         queues: Span,
         message: Span,
-        persistent: bool,
+        traits: Traits,
         confirm: Option<(ChannelKey, u64)>,
     },
     Settle {
@@ -57,6 +58,12 @@ pub(super) enum Op {
         redelivered: bool,
         message: Span,
     },
+    /// Published to the reply name of a channel of the receiver (direct reply-to).
+    Reply {
+        channel: ChannelKey,
+        message: Span,
+    },
+    FindReply(Box<FindReply>),
     Confirm {
         channel: ChannelKey,
         first: u64,
@@ -158,15 +165,27 @@ pub(super) enum Answer {
     ExchangeDeleteOk,
     ExchangeBindOk,
     ExchangeUnbindOk,
-    QueueDeclareOk { queue: Arc<str>, message_count: u32, consumer_count: u32 },
+    QueueDeclareOk {
+        queue: Arc<str>,
+        message_count: u32,
+        consumer_count: u32,
+    },
     QueueBindOk,
     QueueUnbindOk,
-    QueuePurgeOk { message_count: u32 },
-    QueueDeleteOk { message_count: u32 },
-    BasicConsumeOk { consumer: ConsumerRef },
+    QueuePurgeOk {
+        message_count: u32,
+    },
+    QueueDeleteOk {
+        message_count: u32,
+    },
+    BasicConsumeOk {
+        consumer: ConsumerRef,
+    },
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),
+    /// A change of an administrator is so everywhere.
+    Applied,
 }
 
 /// Operations for one shard, in order.

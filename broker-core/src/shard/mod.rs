@@ -7,11 +7,12 @@
 //! | file | what |
 //! | --- | --- |
 //! | `access` | authentication, virtual hosts |
+//! | `admin`, `listing`, `definitions` | administrators' requests and listings |
 //! | `publish` | a message on its way into queues |
-//! | `internal` | messages that the shard itself publishes |
+//! | `internal`, `dead_letter` | messages that the shard itself publishes |
+//! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
 //! | `ask` | what commands do to the queues of this shard |
-//! | `stream` | the streams of this shard |
 //! | `plan`, `topology`, `registrar` | changes of the topology |
 //! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
 //! | `driver` | the executor; the only file that knows about threads, time and glommio |
@@ -22,6 +23,8 @@ use broker_store::{PartitionId, QueueId};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use self::admin::Desk;
+use self::dead_letter::DeadLetters;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
 use self::partition::Partition;
@@ -29,20 +32,26 @@ use self::placement::Placement;
 use self::publish::NumberedTargets;
 use self::registrar::Registrar;
 use self::stats::ShardStats;
-use self::stream::Streams;
+use self::timers::Timers;
 use self::topology::Topology;
+use crate::admin::QueueCounters;
 use crate::ids::{ChannelKey, ConnectionKey, ShardId};
 use crate::limits::MAILBOX_BYTES;
 use crate::model::queue::consumer::ChannelAddress;
-use crate::model::queue::{Outlet, Queue};
+use crate::model::queue::{DeadMessage, Outlet, Queue};
 use crate::session::{Delivery, Sessions};
 
 mod access;
+mod admin;
 mod ask;
 mod catalog;
 mod confirms;
+mod dead_letter;
+mod define;
+mod definitions;
 pub mod driver;
 mod internal;
+mod listing;
 mod mailbox;
 mod open;
 mod partition;
@@ -51,10 +60,11 @@ mod plan;
 mod publish;
 mod publisher;
 mod registrar;
+mod reply_to;
 mod sender_selected;
 pub mod stats;
-mod stream;
 mod submit;
+mod timers;
 mod topology;
 mod turn;
 
@@ -74,7 +84,6 @@ pub struct Shard {
     partitions: BTreeMap<PartitionId, Partition>,
     queues: Slab<Hosted>,
     slots: FxHashMap<QueueId, u32>,
-    streams: Streams,
     peers: Peers,
     /// Channels, here or elsewhere, that have consumers or messages of queues of this shard.
     interests: FxHashMap<ChannelAddress, Vec<QueueId>>,
@@ -88,11 +97,18 @@ pub struct Shard {
     disk_full: Vec<ShardId>,
     /// What the shard itself publishes.
     internal: Internal,
+    dead_letters: DeadLetters,
+    timers: Timers,
+    /// Queues that have more to do than fits in a turn.
+    unfinished: Vec<QueueId>,
+    /// Administrators' requests.
+    desk: Desk,
     stats: ShardStats,
     /// Milliseconds since the Unix epoch, as the driver has told last.
     now_ms: u64,
     scratch_queues: Vec<QueueId>,
     scratch_targets: NumberedTargets,
+    scratch_special: Vec<u32>,
 }
 
 /// A queue of this shard.
@@ -103,6 +119,11 @@ struct Hosted {
     machine: Queue,
     /// It is being deleted: it takes no more commands.
     closing: bool,
+    /// When it is to be pumped without other reason; see [`timers`].
+    armed_ms: u64,
+    /// It is listed in [`Shard::unfinished`].
+    unfinished: bool,
+    counters: QueueCounters,
 }
 
 /// The outgoing batches, one for each other shard.
@@ -130,6 +151,7 @@ struct Out<'a, S> {
     sessions: &'a mut S,
     peers: &'a mut Peers,
     stats: &'a mut ShardStats,
+    dead_letters: &'a mut DeadLetters,
     me: ShardId,
 }
 
@@ -148,6 +170,14 @@ impl<S: Sessions> Outlet for Out<'_, S> {
         let message = batch.message(message);
         batch.push(Op::Deliver { channel, consumer, queue: queue.queue, token, redelivered, message });
     }
+
+    fn takes_dead(&self) -> bool {
+        self.dead_letters.has_room()
+    }
+
+    fn dead_letter(&mut self, dead: DeadMessage<'_>) {
+        self.dead_letters.push(dead);
+    }
 }
 
 impl Shard {
@@ -161,7 +191,6 @@ impl Shard {
             partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
             queues: Slab::new(),
             slots: FxHashMap::default(),
-            streams: Streams::default(),
             peers: Peers::new(placement.shards()),
             interests: FxHashMap::default(),
             touched: FxHashMap::default(),
@@ -169,16 +198,27 @@ impl Shard {
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
             internal: Internal::default(),
+            dead_letters: DeadLetters::default(),
+            timers: Timers::default(),
+            unfinished: Vec::new(),
+            desk: Desk::default(),
             stats: ShardStats::default(),
             now_ms: 0,
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),
+            scratch_special: Vec::new(),
         }
     }
 
     /// Time has come to `now_ms`, in milliseconds since the Unix epoch; it never goes back.
     pub(super) fn set_now_ms(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// The address of a channel of this shard.
+    #[must_use]
+    pub fn address(&self, channel: ChannelKey) -> ChannelAddress {
+        ChannelAddress { shard: self.id, channel }
     }
 
     /// True while publishers on this shard must not be read: a mailbox or a log's staging area is at its limit.
@@ -208,7 +248,6 @@ impl Shard {
             stats.messages_unacked += hosted.machine.unacked_count() as u64;
             stats.consumers += hosted.machine.consumer_count() as u64;
         }
-        self.streams.add_stats(&mut stats);
         stats.mailbox_bytes = self.peers.batches.iter().map(|batch| batch.bytes() as u64).sum();
         stats.congested = u64::from(self.congested());
         for partition in self.partitions.values() {

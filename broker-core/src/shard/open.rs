@@ -15,7 +15,6 @@ use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
-use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
 
 /// The definitions in the catalog, read once for all shards.
@@ -111,7 +110,7 @@ pub(super) async fn shard(
         found.segments += durable_found.segments as u64;
         for queue in durable_found.queues {
             found.messages += queue.messages;
-            recovered.insert(queue.queue, queue);
+            recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
         }
         partitions.push(Partition::new(partition, Logs { durable, volatile }));
     }
@@ -121,14 +120,8 @@ pub(super) async fn shard(
         if let Change::QueueDeclared { definition, partition, .. } = change
             && placement.shard_of(*partition) == id
         {
-            let queue = QueueId(definition.id);
-            match definition.kind {
-                QueueType::Stream => {
-                    let machine = shard.recovered_stream(queue, recovered.remove(&queue));
-                    shard.host_stream(queue, *partition, machine);
-                }
-                _ => shard.host(queue, *partition, machine_of(queue, id, &mut recovered)),
-            }
+            let machine = machine_of(QueueId(definition.id), id, &mut recovered);
+            shard.host(QueueId(definition.id), *partition, machine);
         }
     }
     if id == REGISTRAR {
@@ -141,11 +134,11 @@ pub(super) async fn shard(
 fn machine_of(
     queue: QueueId,
     shard: ShardId,
-    recovered: &mut FxHashMap<QueueId, broker_store::RecoveredQueue>,
+    recovered: &mut FxHashMap<QueueId, Vec<broker_store::RecoveredQueue>>,
 ) -> Queue {
     let at = QueueRef { queue, shard };
     match recovered.remove(&queue) {
-        Some(found) => Queue::recovered(at, found.next_seq, found.delivered_up_to, found.runs),
+        Some(lanes) => Queue::recovered(at, lanes),
         None => Queue::new(at),
     }
 }

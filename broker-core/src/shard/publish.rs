@@ -6,11 +6,12 @@ use super::mailbox::Op;
 use super::publisher::{Publisher, Target, Targets};
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
-use crate::ids::{ChannelKey, QueueId, Seq, ShardId};
+use crate::ids::{ChannelKey, QueueId, QueueRef, Seq, ShardId};
 use crate::model::headers::sender_selected;
-use crate::model::message::{Message, Stamp};
+use crate::model::message::{Message, Stamp, Traits};
 use crate::model::properties::Properties;
-use crate::model::queue::settings::QueueType;
+use crate::model::queue::settings::Overflow;
+use crate::model::reply_to::is_pseudo_queue;
 use crate::session::{Caller, Publish, Published, Sessions};
 
 /// Where the confirm of a message goes.
@@ -25,6 +26,8 @@ pub(super) enum Accepted {
     WhenDurable,
     /// The log cannot take it.
     Refused,
+    /// A queue is full and refuses it.
+    Overflow,
 }
 
 impl Shard {
@@ -32,7 +35,7 @@ impl Shard {
     ///
     /// # Errors
     /// 403 without write permission on the exchange or if it is internal, 404 if it does not exist, 406 for an
-    /// `expiration` that is not a number, a `user_id` that is not the caller's or a CC or BCC that is no array; 501 for properties that cannot be
+    /// `expiration` that is not a number, a `reply-to` of replies that the channel does not consume, a `user_id` that is not the caller's or a CC or BCC that is no array; 501 for properties that cannot be
     /// read. 406 also if a log cannot take the message and nobody waits for a confirm that could say so.
     pub fn publish(
         &mut self,
@@ -44,6 +47,9 @@ impl Shard {
         let message = Message { stamp: Stamp::at(self.now_ms), ..publish.message };
         let publish = Publish { message, ..publish };
         let properties = Properties::parse(message.properties).map_err(super::plan::malformed_properties)?;
+        if let Some(reply_to) = properties.reply_to.filter(|name| is_pseudo_queue(name)) {
+            return self.publish_request(sessions, caller, publisher, publish, reply_to);
+        }
         properties.expiration_ms()?;
         if let Some(user_id) = properties.user_id {
             self.check_user_id(caller, user_id)?;
@@ -70,7 +76,7 @@ impl Shard {
             return self.check_refused(published, publish.confirm);
         }
         let confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
-        let persistent = properties.is_persistent();
+        let traits = Traits::of(&properties);
         let uncached;
         let targets = if publisher.seek(message.routing_key) {
             publisher.targets()
@@ -85,7 +91,7 @@ impl Shard {
                 &uncached
             }
         };
-        let published = self.distribute(sessions, targets, message, persistent, confirm, publish.mandatory);
+        let published = self.distribute(sessions, targets, message, traits, confirm, publish.mandatory);
         self.check_refused(published, publish.confirm)
     }
 
@@ -133,14 +139,8 @@ impl Shard {
     fn target(&self, queue: QueueId) -> Option<Target> {
         let row = self.topology.queue(queue)?;
         let shard = self.placement.shard_of(row.partition);
-        let stream = row.kind == QueueType::Stream;
-        let slot = match shard == self.id {
-            true if stream => self.streams.slot(queue)?,
-            true => *self.slots.get(&queue)?,
-            false => 0,
-        };
-        let always_durable = row.kind.is_always_durable();
-        Some(Target { queue, partition: row.partition, shard, durable: row.durable, always_durable, stream, slot })
+        let slot = if shard == self.id { *self.slots.get(&queue)? } else { 0 };
+        Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
     }
 
     pub(super) fn distribute(
@@ -148,7 +148,7 @@ impl Shard {
         sessions: &mut impl Sessions,
         targets: &[Target],
         message: Message<'_>,
-        persistent: bool,
+        traits: Traits,
         confirm: Confirm,
         mandatory: bool,
     ) -> Published {
@@ -157,7 +157,10 @@ impl Shard {
             (true, true) => self.stats.messages_unroutable_returned += 1,
             (true, false) => self.stats.messages_unroutable_dropped += 1,
         }
-        self.hand_out(sessions, targets, message, persistent, confirm)
+        if targets.is_empty() {
+            self.deliver_reply(sessions, message);
+        }
+        self.hand_out(sessions, targets, message, traits, confirm)
     }
 
     /// Gives a message to all its queues, here and elsewhere.
@@ -166,31 +169,33 @@ impl Shard {
         sessions: &mut impl Sessions,
         targets: &[Target],
         message: Message<'_>,
-        persistent: bool,
+        traits: Traits,
         confirm: Confirm,
     ) -> Published {
         let mut published = Published { routed: !targets.is_empty(), pending_confirms: 0, refused: false };
         for group in targets.chunk_by(|a, b| a.partition == b.partition) {
             if group[0].shard != self.id {
-                self.send_publish(group, message, persistent, confirm);
+                self.send_publish(group, message, traits, confirm);
                 published.pending_confirms += u32::from(confirm.is_some());
                 continue;
             }
-            match self.accept(sessions, group, message, persistent, confirm) {
+            match self.accept(sessions, group, message, traits, confirm) {
                 Accepted::Now => {}
                 Accepted::WhenDurable => published.pending_confirms += u32::from(confirm.is_some()),
                 Accepted::Refused => published.refused = true,
+                // Who wants no confirms is not told.
+                Accepted::Overflow => published.refused |= confirm.is_some(),
             }
         }
         published
     }
 
-    fn send_publish(&mut self, group: &[Target], message: Message<'_>, persistent: bool, confirm: Confirm) {
+    fn send_publish(&mut self, group: &[Target], message: Message<'_>, traits: Traits, confirm: Confirm) {
         let batch = self.peers.batch(group[0].shard);
         let queues = batch.queues(group.iter().map(|target| target.queue));
         let message = batch.message(message);
         let confirm = confirm.map(|(_, channel, seq)| (channel, seq));
-        batch.push(Op::Publish { queues, message, persistent, confirm });
+        batch.push(Op::Publish { queues, message, traits, confirm });
     }
 
     /// A message from another shard for queues of one partition of this one.
@@ -200,7 +205,7 @@ impl Shard {
         from: ShardId,
         queues: &[QueueId],
         message: Message<'_>,
-        persistent: bool,
+        traits: Traits,
         confirm: Option<(ChannelKey, u64)>,
     ) {
         let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
@@ -208,9 +213,10 @@ impl Shard {
         // Queues that have been deleted meanwhile take what was on its way to them with them.
         let accepted = match targets.is_empty() {
             true => Accepted::Now,
-            false => self.accept(sessions, &targets, message, persistent, to),
+            false => self.accept(sessions, &targets, message, traits, to),
         };
-        if let (Some((channel, seq)), Accepted::Now | Accepted::Refused) = (confirm, accepted) {
+        if let (Some((channel, seq)), Accepted::Now | Accepted::Refused | Accepted::Overflow) = (confirm, accepted)
+        {
             let accepted = accepted == Accepted::Now;
             self.peers.batch(from).push(Op::Confirm { channel, first: seq, last: seq, accepted });
         }
@@ -222,31 +228,68 @@ impl Shard {
         sessions: &mut impl Sessions,
         targets: &[Target],
         message: Message<'_>,
-        persistent: bool,
+        traits: Traits,
         confirm: Confirm,
     ) -> Accepted {
+        if targets.iter().any(|target| self.refuses(target, message)) {
+            return self.accept_where_there_is_room(sessions, targets, message, traits);
+        }
         // The usual case first: one queue, and a consumer that takes the message as it comes.
-        if let [target] = targets
-            && !target.always_durable
-        {
+        if let [target] = targets {
             let queue = &mut self.queues[target.slot as usize];
-            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
+            let mut out = Out {
+                sessions,
+                peers: &mut self.peers,
+                stats: &mut self.stats,
+                dead_letters: &mut self.dead_letters,
+                me: self.id,
+            };
             if queue.machine.pass_through(&mut out, message) {
                 return Accepted::Now;
             }
         }
-        let durable = targets.iter().filter(|target| target.is_logged(persistent));
-        let volatile = targets.iter().filter(|target| !target.is_logged(persistent));
+        let durable = targets.iter().filter(|target| traits.persistent && target.durable);
+        let volatile = targets.iter().filter(|target| !(traits.persistent && target.durable));
         // The confirm waits for the durable record, so that one is stored last, when nothing can fail after it.
-        if self.store(sessions, LogKind::Volatile, volatile, message, None).is_err() {
+        if self.store(sessions, LogKind::Volatile, volatile, message, traits, None).is_err() {
             return Accepted::Refused;
         }
         if durable.clone().next().is_none() {
             return Accepted::Now;
         }
-        match self.store(sessions, LogKind::Durable, durable, message, confirm) {
+        match self.store(sessions, LogKind::Durable, durable, message, traits, confirm) {
             Ok(()) => Accepted::WhenDurable,
             Err(_) => Accepted::Refused,
+        }
+    }
+
+    fn refuses(&self, target: &Target, message: Message<'_>) -> bool {
+        self.queues[target.slot as usize].machine.refuses(message.body.len())
+    }
+
+    /// Gives a message to those queues that have room for it (`x-overflow`). The publisher is told at once that not all had.
+    fn accept_where_there_is_room(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        traits: Traits,
+    ) -> Accepted {
+        let (refusing, others): (Vec<Target>, Vec<Target>) =
+            targets.iter().copied().partition(|target| self.refuses(target, message));
+        for target in refusing {
+            let settings = self.queues[target.slot as usize].machine.settings();
+            if settings.is_some_and(|settings| settings.overflow == Overflow::RejectPublishDlx) {
+                let queue = QueueRef { queue: target.queue, shard: self.id };
+                self.dead_letters.push_refused(queue, message);
+            }
+        }
+        if others.is_empty() {
+            return Accepted::Overflow;
+        }
+        match self.accept(sessions, &others, message, traits, None) {
+            Accepted::Refused => Accepted::Refused,
+            _ => Accepted::Overflow,
         }
     }
 
@@ -257,6 +300,7 @@ impl Shard {
         kind: LogKind,
         targets: impl Iterator<Item = &'t Target> + Clone,
         message: Message<'_>,
+        traits: Traits,
         confirm: Confirm,
     ) -> Result<(), StoreError> {
         let Some(first) = targets.clone().next() else {
@@ -267,31 +311,35 @@ impl Shard {
         let mut numbered = std::mem::take(&mut self.scratch_targets);
         numbered.clear();
         for target in targets.clone() {
-            let seq = match target.stream {
-                true => self.streams.take_seq(target.slot),
-                false => self.queues[target.slot as usize].machine.take_seq(),
-            };
-            numbered.push((target.queue, seq));
+            numbered.push(self.queues[target.slot as usize].machine.take_number(traits.priority));
         }
         let lengths = message.lengths();
         let appended = partition.logs.of(kind).append(&numbered, &message.parts(&lengths));
+        let mut special = std::mem::take(&mut self.scratch_special);
         let result = appended.map(|record| {
             if let (Some((shard, channel, seq)), LogKind::Durable) = (confirm, kind) {
                 partition.confirms.wait(record.lsn, shard, channel, seq);
             }
-            let mut out = Out { sessions, peers: &mut self.peers, stats: &mut self.stats, me: self.id };
-            for (target, (_, seq)) in targets.zip(&numbered) {
-                if target.stream {
-                    if let Some(stream) = self.streams.push(target.slot, *seq, record.position, record.lsn) {
-                        partition.wait_for_sync(stream);
-                    }
-                    continue;
+            let mut out = Out {
+                sessions: &mut *sessions,
+                peers: &mut self.peers,
+                stats: &mut self.stats,
+                dead_letters: &mut self.dead_letters,
+                me: self.id,
+            };
+            for (target, &number) in targets.zip(&numbered) {
+                let queue = &mut self.queues[target.slot as usize].machine;
+                let stored = (number, kind, record.position);
+                if queue.push(&mut out, &mut partition.logs, stored, message, traits.expires) {
+                    special.push(target.slot);
                 }
-                let queue = &mut self.queues[target.slot as usize];
-                queue.machine.push(&mut out, &mut partition.logs, (*seq, kind, record.position), message);
             }
         });
         self.scratch_targets = numbered;
+        for slot in special.drain(..) {
+            self.pump(sessions, slot);
+        }
+        self.scratch_special = special;
         result
     }
 }

@@ -17,22 +17,10 @@ pub(super) struct Target {
     pub partition: PartitionId,
     /// The shard that runs the partition.
     pub shard: ShardId,
-    /// Persistent messages go to the durable log.
+    /// It is durable: persistent messages go to the durable log.
     pub durable: bool,
-    /// All messages do: it is a quorum queue or a stream.
-    pub always_durable: bool,
-    /// It is a stream: `slot` is its place in the table of streams.
-    pub stream: bool,
     /// Its place in the table of queues, if it is on this shard.
     pub slot: u32,
-}
-
-impl Target {
-    /// A message goes to the durable log for this queue.
-    #[inline]
-    pub(super) fn is_logged(&self, persistent: bool) -> bool {
-        (persistent && self.durable) || self.always_durable
-    }
 }
 
 /// The queues a message goes to, ascending by shard and partition.
@@ -49,6 +37,8 @@ pub struct Publisher {
     by_key: FxHashMap<Box<str>, u32>,
     routes: Vec<(Box<str>, Targets)>,
     last: usize,
+    /// Where the replies to the channel's requests go, while it consumes them.
+    reply_name: Option<Box<str>>,
 }
 
 impl Publisher {
@@ -62,6 +52,16 @@ impl Publisher {
             self.forget_routes();
         }
         self.verdict.as_ref()
+    }
+
+    /// Sets the reply name that requests get (direct reply-to), or says that the channel consumes no replies any more.
+    pub fn set_reply_name(&mut self, reply_name: Option<Box<str>>) {
+        self.reply_name = reply_name;
+    }
+
+    /// See [`Self::set_reply_name`].
+    pub(super) fn reply_name(&self) -> Option<&str> {
+        self.reply_name.as_deref()
     }
 
     /// Notes whether the channel may write to the exchange.

@@ -215,7 +215,7 @@ impl Shard {
         self.registrar.staged.changes.push(change);
     }
 
-    fn answer_after_round(&mut self, reply_to: Option<ReplyTo>, answer: Answer) {
+    pub(super) fn answer_after_round(&mut self, reply_to: Option<ReplyTo>, answer: Answer) {
         if let Some(reply_to) = reply_to {
             self.registrar.staged.answers.push((reply_to, answer));
         }

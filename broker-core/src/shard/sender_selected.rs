@@ -4,7 +4,7 @@ use super::Shard;
 use super::publish::Confirm;
 use crate::error::AmqpError;
 use crate::model::headers::{BCC, SenderSelected, without};
-use crate::model::message::Message;
+use crate::model::message::{Message, Traits};
 use crate::model::properties::Properties;
 use crate::session::{Caller, Publish, Published, Sessions};
 
@@ -32,6 +32,6 @@ impl Shard {
             Some(stripped) => Message { properties: stripped, ..message },
             None => message,
         };
-        Ok(self.distribute(sessions, &targets, message, properties.is_persistent(), confirm, publish.mandatory))
+        Ok(self.distribute(sessions, &targets, message, Traits::of(properties), confirm, publish.mandatory))
     }
 }

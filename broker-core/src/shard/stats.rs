@@ -3,6 +3,8 @@
 //! A counter is incremented where the thing happens and never goes down; a gauge is set or moved both ways.
 //! Numbers that are sums of others ([`ShardStats::delivered`]) are not counted a second time.
 
+use crate::model::queue::DeathReason;
+
 /// Upper bounds, in bytes, of the classes in which [`MessageSizes`] counts bodies; one more class holds what
 /// is larger. The bounds are RabbitMQ's, so that its dashboards draw the same picture.
 pub const MESSAGE_SIZE_BOUNDS: [u64; 8] =
@@ -119,6 +121,16 @@ shard_stats! {
     messages_redelivered,
     /// Counter: messages acknowledged by consumers.
     messages_acknowledged,
+    /// Counter: dead letters of messages that were rejected.
+    dead_lettered_rejected,
+    /// Counter: dead letters of messages that expired.
+    dead_lettered_expired,
+    /// Counter: dead letters of messages for which their queue had no room.
+    dead_lettered_maxlen,
+    /// Counter: dead letters of messages that were delivered too often.
+    dead_lettered_delivery_limit,
+    /// Counter: dead letters after which the message could leave its queue.
+    dead_lettered_confirmed,
 
     /// Counter: bytes read from AMQP sockets.
     socket_received_bytes,
@@ -154,6 +166,16 @@ shard_stats! {
 }
 
 impl ShardStats {
+    /// Counts a dead letter.
+    pub(super) fn count_death(&mut self, reason: DeathReason) {
+        *match reason {
+            DeathReason::Rejected => &mut self.dead_lettered_rejected,
+            DeathReason::Expired => &mut self.dead_lettered_expired,
+            DeathReason::Maxlen => &mut self.dead_lettered_maxlen,
+            DeathReason::DeliveryLimit => &mut self.dead_lettered_delivery_limit,
+        } += 1;
+    }
+
     /// Counter: messages handed to consumers and to `basic.get`, in whatever mode.
     #[must_use]
     pub fn delivered(&self) -> u64 {

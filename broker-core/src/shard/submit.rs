@@ -26,6 +26,11 @@ impl Shard {
         if let Command::QueueDeclare { exclusive: true, .. } = command {
             self.exclusive_owners.insert(caller.connection, ());
         }
+        if let Command::QueueDeclare { queue, .. } = &command
+            && self.declare_reply_queue(sessions, reply_to, caller.vhost, queue)
+        {
+            return;
+        }
         if command.is_topology_change() && (pipelined || self.id == REGISTRAR) {
             return self.send_to_registrar(sessions, caller, reply_to, command);
         }

@@ -4,6 +4,7 @@
 //! through the same states. Each application gives a new version, by which what was derived from it (routes that
 //! publishers remember) is known to be out of date.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
@@ -11,12 +12,16 @@ use broker_store::{PartitionId, QueueId};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::{Definition, DefinitionKey};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ConnectionKey, ShardId};
 use crate::model::binding::{BindingDefinition, Destination};
 use crate::model::exchange::{ExchangeDefinition, ExchangeId};
 use crate::model::field_table;
-use crate::model::permission::{Access, PermissionDefinition, Permissions};
+use crate::model::limits::{UserLimits, VhostLimits};
+use crate::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
+use crate::model::permission::{Access, Permissions};
+use crate::model::policy::Policies;
 use crate::model::properties::Properties;
 use crate::model::queue::settings::QueueType;
 use crate::model::routing::{Removed, Route, RoutingTable};
@@ -77,15 +82,33 @@ pub(super) struct QueueRow {
 /// One step from a topology to the next.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    VhostAdded(VhostDefinition),
-    UserAdded(UserDefinition),
-    PermissionSet(PermissionDefinition),
-    ExchangeDeclared { vhost: Arc<str>, definition: ExchangeDefinition },
-    ExchangeDeleted { vhost: Arc<str>, name: Arc<str> },
-    QueueDeclared { definition: QueueDefinition, partition: PartitionId, owner: Option<Owner> },
-    QueueDeleted { queue: QueueId },
-    Bound { vhost: Arc<str>, binding: BindingDefinition },
-    Unbound { vhost: Arc<str>, binding: BindingDefinition },
+    Put(Definition),
+    /// Of a virtual host or user whose queues, exchanges and permissions have been removed by changes before it.
+    Delete(DefinitionKey),
+    ExchangeDeclared {
+        vhost: Arc<str>,
+        definition: ExchangeDefinition,
+    },
+    ExchangeDeleted {
+        vhost: Arc<str>,
+        name: Arc<str>,
+    },
+    QueueDeclared {
+        definition: QueueDefinition,
+        partition: PartitionId,
+        owner: Option<Owner>,
+    },
+    QueueDeleted {
+        queue: QueueId,
+    },
+    Bound {
+        vhost: Arc<str>,
+        binding: BindingDefinition,
+    },
+    Unbound {
+        vhost: Arc<str>,
+        binding: BindingDefinition,
+    },
 }
 
 /// What else an applied change did.
@@ -100,6 +123,14 @@ pub(super) struct Applied {
 /// A virtual host and what is in it.
 #[derive(Debug)]
 pub(super) struct Vhost {
+    /// What it was made with.
+    pub definition: VhostDefinition,
+    /// Its limits.
+    pub limits: VhostLimits,
+    /// Its policies.
+    pub policies: Policies,
+    /// Its parameters, by component and name.
+    pub parameters: BTreeMap<(String, String), ParameterDefinition>,
     /// Its exchanges, queue names and bindings.
     pub routing: RoutingTable,
 }
@@ -108,9 +139,11 @@ pub(super) struct Vhost {
 #[derive(Debug, Default)]
 pub(super) struct Topology {
     version: u64,
-    vhosts: FxHashMap<Arc<str>, Vhost>,
-    users: FxHashMap<Arc<str>, UserDefinition>,
-    permissions: Permissions,
+    pub(super) vhosts: FxHashMap<Arc<str>, Vhost>,
+    pub(super) users: FxHashMap<Arc<str>, UserDefinition>,
+    pub(super) user_limits: FxHashMap<Arc<str>, UserLimits>,
+    pub(super) global_parameters: BTreeMap<String, GlobalParameterDefinition>,
+    pub(super) permissions: Permissions,
     queues: FxHashMap<QueueId, QueueRow>,
     exclusive: FxHashMap<Owner, Vec<QueueId>>,
     route: Route,
@@ -225,11 +258,8 @@ impl Topology {
     pub(super) fn apply(&mut self, change: &Change) -> Applied {
         self.version += 1;
         match change {
-            Change::VhostAdded(definition) => self.add_vhost(definition),
-            Change::UserAdded(definition) => {
-                self.users.insert(definition.name.as_str().into(), definition.clone());
-            }
-            Change::PermissionSet(definition) => self.permissions.set(definition.clone()),
+            Change::Put(definition) => self.put(definition),
+            Change::Delete(key) => self.delete(key),
             Change::ExchangeDeclared { vhost, definition } => {
                 if let Some(vhost) = self.vhosts.get_mut(vhost) {
                     vhost.routing.add_exchange(definition.clone());
@@ -244,11 +274,6 @@ impl Topology {
             Change::Unbound { vhost, binding } => return self.unbind(vhost, binding),
         }
         Applied::default()
-    }
-
-    fn add_vhost(&mut self, definition: &VhostDefinition) {
-        let vhost = Vhost { routing: RoutingTable::default() };
-        self.vhosts.entry(definition.name.as_str().into()).or_insert(vhost);
     }
 
     fn delete_exchange(&mut self, vhost: &str, name: &str) -> Applied {

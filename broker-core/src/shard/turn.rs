@@ -1,18 +1,21 @@
 //! What a shard does beside the calls of its connections: batches from other shards, log operations and their results,
 //! changes of the topology.
 
+use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
-use super::ask::deliver_answer;
+use super::admin::{ADMIN_CONNECTION, ADMIN_SLOT};
 use super::mailbox::{Batch, Op};
 use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
+use super::timers::NEVER;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
+use crate::admin::QueueCounters;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
-use crate::model::queue::Queue;
 use crate::model::queue::consumer::ChannelAddress;
-use crate::model::queue::settings::QueueType;
+use crate::model::queue::settings::QueueSettings;
+use crate::model::queue::{Got, Queue};
 use crate::session::{Delivery, Reply, Sessions};
 
 impl Shard {
@@ -25,9 +28,9 @@ impl Shard {
 
     fn handle_op(&mut self, sessions: &mut impl Sessions, from: ShardId, batch: &Batch, op: Op) {
         match op {
-            Op::Publish { queues, message, persistent, confirm } => {
+            Op::Publish { queues, message, traits, confirm } => {
                 let message = batch.message_at(message);
-                self.accept_from(sessions, from, batch.queues_at(queues), message, persistent, confirm);
+                self.accept_from(sessions, from, batch.queues_at(queues), message, traits, confirm);
             }
             Op::Settle { channel, queue, tokens, settlement } => {
                 let address = ChannelAddress { shard: from, channel };
@@ -50,13 +53,21 @@ impl Shard {
                 self.confirm_here(sessions, channel, first, last, accepted);
             }
             Op::ConsumerCancelled { channel, consumer } => sessions.consumer_cancelled(channel, consumer),
-            Op::Answer { connection, request, answer } => deliver_answer(sessions, connection, request, *answer),
+            Op::Answer { connection, request, answer } => self.hand_over(sessions, connection, request, *answer),
             Op::Got { connection, request, queue, token, redelivered, message_count, message } => {
                 let queue = QueueRef { queue, shard: from };
                 let message = batch.message_at(message);
+                if connection == ADMIN_CONNECTION {
+                    let got = Got { token, redelivered, message_count: message_count.into(), message };
+                    return self.desk.got(request, queue, &got);
+                }
                 let reply = Reply::BasicGetOk { queue, token, redelivered, message_count, message };
                 sessions.reply(connection, request, reply);
             }
+            Op::Reply { channel, message } => {
+                self.deliver_reply_here(sessions, channel, batch.message_at(message));
+            }
+            Op::FindReply(find) => self.find_reply(sessions, *find),
             Op::Request(request) => self.execute(sessions, *request),
             Op::Applied(round) => self.applied(sessions, round),
             Op::DiskFull(full) => self.set_disk_full(sessions, from, full),
@@ -83,18 +94,18 @@ impl Shard {
         }
     }
 
-    /// True while [`tick`](Self::tick) is to be called from time to time.
-    pub(super) fn wants_tick(&self) -> bool {
-        self.streams.wants_tick() || self.logs().any(Log::wants_tick)
+    /// True while the logs are to be ticked.
+    pub(super) fn wants_log_tick(&self) -> bool {
+        self.logs().any(Log::wants_tick) || self.desk.has_due()
     }
 
-    /// Time has come to `now_ms`.
-    pub(super) fn tick(&mut self, sessions: &mut impl Sessions, now_ms: u64) {
+    /// Time has passed; see [`Self::next_tick_ms`].
+    pub(super) fn tick(&mut self, sessions: &mut impl Sessions) {
         for partition in self.partitions.values_mut() {
-            partition.logs.durable.tick(now_ms);
-            partition.logs.volatile.tick(now_ms);
+            partition.logs.durable.tick(self.now_ms);
+            partition.logs.volatile.tick(self.now_ms);
         }
-        self.tick_streams(sessions, now_ms);
+        self.fire_timers(sessions);
     }
 
     /// Has everything that is staged written and synced.
@@ -108,6 +119,7 @@ impl Shard {
     pub(super) fn is_idle(&self) -> bool {
         self.logs().all(Log::is_flushed)
             && self.peers.batches.iter().all(Batch::is_empty)
+            && self.dead_letters.is_empty()
             && self.registrar.is_idle()
     }
 
@@ -120,16 +132,30 @@ impl Shard {
         self.registrar.poll_commit()
     }
 
-    /// What must be done before the executor waits: tells publishers what is on disk, lets queues go on whose
-    /// pages are in.
+    /// True if another [`turn`](Self::turn) has something to do at once.
+    pub(super) fn wants_turn(&self) -> bool {
+        let letters = !self.dead_letters.is_empty() && !self.internal.is_full();
+        !self.congested() && (letters || !self.unfinished.is_empty())
+    }
+
+    /// What must be done before the executor waits: publishes dead letters, tells publishers what is on disk, lets queues go on whose
+    /// pages are in or that have more to do.
     pub(super) fn turn(&mut self, sessions: &mut impl Sessions) {
         self.stats.turns += 1;
+        self.send_dead_letters(sessions);
+        for queue in std::mem::take(&mut self.unfinished) {
+            if let Some(&slot) = self.slots.get(&queue) {
+                self.queues[slot as usize].unfinished = false;
+                self.pump(sessions, slot);
+            }
+        }
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {
             while let Some(event) = self.partitions.get_mut(&id).and_then(|partition| partition.poll_event()) {
                 self.handle_event(sessions, id, event);
             }
         }
+        self.continue_requests(sessions);
     }
 
     fn handle_event(&mut self, sessions: &mut impl Sessions, partition: PartitionId, event: PartitionEvent) {
@@ -151,15 +177,12 @@ impl Shard {
                 for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
                     hosted.machine.segment_sealed(kind, segment);
                 }
-                if kind == LogKind::Durable {
-                    self.streams.segment_sealed(partition, segment);
+            }
+            PartitionEvent::Moved(kind, segment, queue, moved) => {
+                if let Some(&slot) = self.slots.get(&queue.base()) {
+                    self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved);
                 }
             }
-            PartitionEvent::Moved(kind, segment, queue, moved) => match self.slots.get(&queue) {
-                Some(&slot) => self.queues[slot as usize].machine.relocate(kind, segment, &moved),
-                None => self.streams.relocate(queue, segment, &moved),
-            },
-            PartitionEvent::Synced(streams) => self.streams_synced(sessions, streams),
             PartitionEvent::NoSpace => {
                 let full = self.partitions.values().any(Partition::no_space);
                 for peer in (0..self.placement.shards()).map(ShardId).filter(|peer| *peer != self.id) {
@@ -177,7 +200,7 @@ impl Shard {
         }
     }
 
-    /// Passes a confirm to the channel that published, or keeps it if that was the shard itself.
+    /// Passes a confirm to the channel that published, or keeps it if that was an administrator or the shard itself.
     fn confirm_here(
         &mut self,
         sessions: &mut impl Sessions,
@@ -186,7 +209,9 @@ impl Shard {
         last: u64,
         accepted: bool,
     ) {
-        if !self.confirm_internal(sessions, channel, first, last, accepted) {
+        if channel.slot == ADMIN_SLOT {
+            self.desk_confirm(sessions, channel, accepted);
+        } else if !self.confirm_internal(sessions, channel, first, last, accepted) {
             sessions.confirm(channel, first, last, accepted);
         }
     }
@@ -213,10 +238,7 @@ impl Shard {
             && self.placement.shard_of(*partition) == self.id
         {
             let id = QueueId(definition.id);
-            match definition.kind {
-                QueueType::Stream => self.host_stream(id, *partition, self.new_stream(id)),
-                _ => self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id })),
-            }
+            self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id }));
             self.stats.queues_created += 1;
         }
         applied
@@ -224,16 +246,43 @@ impl Shard {
 
     /// Takes in a queue of one of this shard's partitions.
     pub(super) fn host(&mut self, id: QueueId, partition: PartitionId, machine: Queue) {
-        let slot = self.queues.insert(Hosted { id, partition, machine, closing: false });
+        let hosted = Hosted {
+            id,
+            partition,
+            machine,
+            closing: false,
+            armed_ms: NEVER,
+            unfinished: false,
+            counters: QueueCounters::default(),
+        };
+        let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
+        let none = FieldTable::default();
+        let settings = self.topology.queue(id).and_then(|row| {
+            QueueSettings::effective(row.kind, row.arguments.as_deref().unwrap_or(&none), None, None)
+        });
+        self.settings_changed(id, settings);
+    }
+
+    /// What a queue of this shard is told to do has changed.
+    pub(super) fn settings_changed(&mut self, queue: QueueId, settings: Option<Box<QueueSettings>>) {
+        let Some(&slot) = self.slots.get(&queue) else {
+            return;
+        };
+        let machine = &mut self.queues[slot as usize].machine;
+        machine.set_settings(settings);
+        if machine.is_special() {
+            self.arm(slot, self.now_ms);
+        }
     }
 
     fn remove_hosted(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
         let Some(&slot) = self.slots.get(&queue) else {
-            return self.remove_stream(sessions, queue);
+            return;
         };
         self.cancel_consumers(sessions, slot);
+        self.disarm(slot);
         self.slots.remove(&queue);
         let mut hosted = self.queues.remove(slot as usize);
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");

@@ -26,6 +26,10 @@ pub(crate) mod limits {
     /// by their consumers' windows instead).
     pub(crate) const OUTPUT_BYTES: usize = 1024 * 1024;
 
+    /// Bytes waiting to be written to the socket of a connection that consumes direct replies. Beyond it replies are lost, as
+    /// they are when the connection is gone.
+    pub(crate) const REPLY_BYTES: usize = 64 * 1024 * 1024;
+
     /// Commands submitted without a reply. Beyond it the connection is not read.
     pub(crate) const PIPELINED_REQUESTS: usize = 1024;
 

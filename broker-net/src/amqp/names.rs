@@ -1,43 +1,40 @@
 //! Names that the broker makes up: `amq.gen-...` for queues, `amq.ctag-...` for consumers.
 
+use sha2::{Digest, Sha256};
+
 const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Generates names from a seed: two generators with different seeds make different names.
+/// Generates names from a seed: who sees some of them can guess no other, as reply names and exclusive queues want it.
 #[derive(Debug)]
 pub(crate) struct NameGenerator {
-    state: u128,
+    seed: u128,
+    count: u64,
 }
 
 impl NameGenerator {
     /// `seed` must be random and different for each shard and each start of the broker.
     pub(crate) fn new(seed: u128) -> Self {
-        Self { state: seed }
+        Self { seed, count: 0 }
     }
 
-    /// `prefix`, a hyphen and 22 characters of base64 (URL alphabet) that stand for 16 bytes.
+    /// `prefix`, a hyphen and a [`secret`](Self::secret).
     pub(crate) fn generate(&mut self, prefix: &str) -> String {
-        // A Weyl sequence never repeats within 2^128 names; the mixing makes neighbours look unrelated.
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let mut bits = mix(self.state);
-        let mut name = String::with_capacity(prefix.len() + 23);
-        name.push_str(prefix);
-        name.push('-');
+        format!("{prefix}-{}", self.secret())
+    }
+
+    /// 22 characters of base64 (URL alphabet) that stand for 16 bytes.
+    pub(crate) fn secret(&mut self) -> String {
+        self.count += 1;
+        let digest = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(self.count.to_le_bytes());
+        let digest = digest.finalize();
+        let mut bits = digest.iter().take(16).fold(0, |bits: u128, byte| (bits << 8) | u128::from(*byte));
+        let mut name = String::with_capacity(22);
         for _ in 0..22 {
             bits = bits.rotate_left(6);
             name.push(char::from(BASE64_URL[usize::from(bits.to_le_bytes()[0] & 63)]));
         }
         name
     }
-}
-
-/// A bijection on 128 bits whose every output bit depends on every input bit.
-fn mix(mut value: u128) -> u128 {
-    for _ in 0..3 {
-        value ^= value >> 67;
-        value = value.wrapping_mul(0xda94_2042_e4dd_58b5_94d0_49bb_1331_11eb);
-        value ^= value >> 59;
-    }
-    value
 }
 
 #[cfg(test)]

@@ -47,7 +47,14 @@ impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
     pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: Peer) {
         let node = Arc::clone(&transport.node);
-        let connection = transport.handle.enter(|_, outputs| Connection::new(peer, node, outputs, now_ms()));
+        let local = stream.local_addr();
+        let connection = transport.handle.enter(|_, outputs| {
+            let connection = Connection::new(peer, node, outputs, now_ms());
+            if let Ok(local) = local {
+                outputs.set_local(connection.key(), local);
+            }
+            connection
+        });
         let link = Rc::new(Self {
             key: connection.key(),
             stream: RefCell::new(stream),

@@ -16,6 +16,6 @@ mod exchange;
 mod harness;
 mod hash_exchange;
 mod queue;
+mod reply_to;
 mod single_active;
-mod stream;
 mod tx;

@@ -6,6 +6,7 @@
 use super::{Active, FIRST_OFFSET, Log, LogKind, Segment, State};
 use crate::error::StoreError;
 use crate::ids::{Lsn, SegmentId};
+use crate::queues::Unrecorded;
 use crate::segment::format::{
     self, ACK_RANGE, BATCH_MARK, Kind, MAX_TARGETS, RECORD_HEADER, SEGMENT_HEADER, aligned, len32,
 };
@@ -147,16 +148,16 @@ impl Log {
         while self.queues.is_dirty() {
             let Some(active) = &self.active else { return };
             let left = self.options.segment_bytes.saturating_sub(active.offset) as usize;
-            let room = left.saturating_sub(BATCH_MARK + 2 * (RECORD_HEADER + format::ALIGN)) / ACK_RANGE;
-            if room < 2 || active.builder.len() >= 2 * self.options.max_segment_records as usize {
+            let room = left.saturating_sub(BATCH_MARK + 3 * (RECORD_HEADER + format::ALIGN)) / ACK_RANGE;
+            if room < 3 || active.builder.len() >= 2 * self.options.max_segment_records as usize {
                 return;
             }
-            let (mut acks, mut delivered) = (Vec::new(), Vec::new());
-            self.queues.take(room.min(MAX_ACK_ITEMS), &mut acks, &mut delivered);
-            if acks.is_empty() && delivered.is_empty() {
+            let taken = self.queues.take(room.min(MAX_ACK_ITEMS));
+            if taken.len() == 0 {
                 return;
             }
             self.open_batch();
+            let Unrecorded { mut acks, mut delivered, mut attempts } = taken;
             if !acks.is_empty() {
                 self.put_items(Kind::Acks, acks.len(), |out| {
                     acks.iter().for_each(|&range| format::put_ack_range(out, range));
@@ -167,9 +168,15 @@ impl Log {
                     delivered.iter().for_each(|&(queue, seq)| format::put_target(out, queue, seq));
                 });
             }
+            if !attempts.is_empty() {
+                self.put_items(Kind::Attempts, attempts.len(), |out| {
+                    attempts.iter().for_each(|&attempt| format::put_attempt(out, attempt));
+                });
+            }
             if let Some(active) = &mut self.active {
                 active.builder.acks.append(&mut acks);
                 active.builder.delivered.append(&mut delivered);
+                active.builder.attempts.append(&mut attempts);
             }
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Checkpoint {
 pub(super) struct CheckpointQueue {
     pub(super) dead: DeadSet,
     pub(super) delivered: u64,
+    /// How often messages were delivered and came back.
+    pub(super) attempts: Vec<(u64, u32)>,
 }
 
 /// Writes down the queues that have live messages.
@@ -44,10 +46,14 @@ pub(super) fn encode(queues: &Queues, covers: SegmentId) -> Vec<u8> {
         out.extend_from_slice(&queue.0.to_le_bytes());
         out.extend_from_slice(&state.delivered.to_le_bytes());
         out.extend_from_slice(&(state.dead.ranges().count() as u64).to_le_bytes());
-        out.extend_from_slice(&0_u64.to_le_bytes());
+        out.extend_from_slice(&(state.attempts().count() as u64).to_le_bytes());
         for (first, last) in state.dead.ranges() {
             out.extend_from_slice(&first.to_le_bytes());
             out.extend_from_slice(&last.to_le_bytes());
+        }
+        for (seq, count) in state.attempts() {
+            out.extend_from_slice(&seq.to_le_bytes());
+            out.extend_from_slice(&u64::from(count).to_le_bytes());
         }
     }
     let crc = crc32fast::hash(&out[16..]);
@@ -79,14 +85,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
     let mut rest = &bytes[HEADER..];
     for _ in 0..u32_at(bytes, 20) {
         let queue = rest.get(..QUEUE).ok_or(Unreadable::Damaged)?;
-        let count = usize::try_from(u64_at(queue, 16)).map_err(|_| Unreadable::Damaged)?;
-        let length = count.checked_mul(16).ok_or(Unreadable::Damaged)?;
-        let ranges = rest[QUEUE..].get(..length).ok_or(Unreadable::Damaged)?;
+        let length = |at: usize| {
+            let count = usize::try_from(u64_at(queue, at)).ok();
+            count.and_then(|count| count.checked_mul(16)).ok_or(Unreadable::Damaged)
+        };
+        let (ranges, attempts) = (length(16)?, length(24)?);
+        rest = &rest[QUEUE..];
+        let (ranges, behind) = rest.split_at_checked(ranges).ok_or(Unreadable::Damaged)?;
+        let (attempts, behind) = behind.split_at_checked(attempts).ok_or(Unreadable::Damaged)?;
+        rest = behind;
         let mut dead = DeadSet::default();
         ranges.chunks_exact(16).for_each(|range| dead.insert(u64_at(range, 0), u64_at(range, 8)));
-        let state = CheckpointQueue { dead, delivered: u64_at(queue, 8) };
+        let attempts = attempts.chunks_exact(16).map(|attempt| (u64_at(attempt, 0), u32_at(attempt, 8))).collect();
+        let state = CheckpointQueue { dead, delivered: u64_at(queue, 8), attempts };
         checkpoint.queues.insert(QueueId(u64_at(queue, 0)), state);
-        rest = &rest[QUEUE + length..];
     }
     Ok(checkpoint)
 }
@@ -108,12 +120,16 @@ mod tests {
         }
         queues.acked(QueueId(2), Seq(1));
         queues.delivered(QueueId(1), Seq(8));
+        for seq in [4, 5, 6] {
+            queues.attempted(QueueId(1), Seq(seq), 10 + u32::try_from(seq).unwrap());
+        }
         let mut bytes = encode(&queues, SegmentId(4));
         let checkpoint = decode(&bytes).unwrap();
         assert_eq!((checkpoint.covers, checkpoint.queues.len()), (SegmentId(4), 1));
         let queue = &checkpoint.queues[&QueueId(1)];
         assert_eq!(queue.dead.ranges().collect::<Vec<_>>(), [(0, 2), (5, 5), (7, 7)]);
         assert_eq!(queue.delivered, 8);
+        assert_eq!(queue.attempts, [(4, 14), (6, 16)]);
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(decode(&bytes), Err(Unreadable::Damaged));
     }

@@ -363,6 +363,13 @@ impl Log {
         }
     }
 
+    /// A live message was delivered `count` times so far and came back each time. Written like an ack, and recovered with the queue.
+    pub fn attempted(&mut self, queue: QueueId, seq: Seq, count: u32) {
+        if self.options.kind == LogKind::Durable {
+            self.queues.attempted(queue, seq, count);
+        }
+    }
+
     /// The payload of the record at `position`, or `None` if it is not in memory: [`Log::page_in`] brings it.
     ///
     /// # Errors

@@ -268,6 +268,7 @@ impl Log {
         let bytes = copies.values().map(|&(_, length)| u64::from(length)).sum();
         self.release_many(from, len32(copies.len()), bytes);
         self.queues.refresh_delivered(queue);
+        self.queues.refresh_attempts(queue, copies.keys().copied());
         let entries: Vec<Entry> = copies.into_iter().map(|(seq, (position, _))| Entry { seq, position }).collect();
         if entries.is_empty() { self.next_moved() } else { Some(LogEvent::Moved { queue, from, entries }) }
     }

@@ -296,7 +296,9 @@ impl<F: Fs> Recovery<'_, F> {
         let mut traces: FxHashMap<QueueId, QueueTrace> = FxHashMap::default();
         for (&queue, state) in checkpoint.queues.iter().filter(|(queue, _)| is_live_queue(**queue)) {
             let (dead, last) = (state.dead.clone(), state.dead.last());
-            traces.insert(queue, QueueTrace { dead, delivered: state.delivered, last, runs: Vec::new() });
+            let attempts = state.attempts.iter().copied().collect();
+            traces
+                .insert(queue, QueueTrace { dead, delivered: state.delivered, last, runs: Vec::new(), attempts });
         }
         let views: Vec<(SegmentId, IndexView<'_>)> = self
             .found
@@ -312,6 +314,9 @@ impl<F: Fs> Recovery<'_, F> {
             for (queue, up_to) in view.delivered().filter(|(queue, _)| is_live_queue(*queue)) {
                 let trace = traces.entry(queue).or_default();
                 trace.delivered = trace.delivered.max(up_to.0);
+            }
+            for (queue, seq, count) in view.attempts().filter(|(queue, ..)| is_live_queue(*queue)) {
+                traces.entry(queue).or_default().attempted(seq.0, count);
             }
         }
         let mut doubled = Vec::new();
@@ -329,6 +334,7 @@ impl<F: Fs> Recovery<'_, F> {
                 }
             }
         }
+        traces.values_mut().for_each(QueueTrace::keep_live_attempts);
         let mut live: FxHashMap<SegmentId, (u32, u64)> = FxHashMap::default();
         for run in traces.values().flat_map(|trace| &trace.runs) {
             let (count, bytes) = live.entry(run.segment).or_default();
@@ -373,6 +379,9 @@ impl<F: Fs> Recovery<'_, F> {
             let live = trace.runs.iter().map(|run| u64::from(run.count)).sum();
             if live > 0 {
                 log.queues.restore(queue, trace.all_dead(), trace.last, live, trace.delivered);
+                if !trace.attempts.is_empty() {
+                    log.queues.restore_attempts(queue, trace.attempts.iter().map(|(&seq, &count)| (seq, count)));
+                }
             }
         }
     }

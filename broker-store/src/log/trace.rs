@@ -1,5 +1,7 @@
 //! What the files of a log say about one queue.
 
+use std::collections::BTreeMap;
+
 use super::Run;
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, Seq};
@@ -17,6 +19,8 @@ pub struct RecoveredQueue {
     pub next_seq: Seq,
     /// Messages up to here had been delivered.
     pub delivered_up_to: Seq,
+    /// How often messages were delivered and came back, ascending by number.
+    pub attempts: Vec<(Seq, u32)>,
     /// How many messages there are.
     pub messages: u64,
     /// Sum of the lengths of their records, in bytes.
@@ -30,9 +34,27 @@ pub(super) struct QueueTrace {
     /// Largest number seen anywhere.
     pub(super) last: u64,
     pub(super) runs: Vec<Run>,
+    pub(super) attempts: BTreeMap<u64, u32>,
 }
 
 impl QueueTrace {
+    /// Notes how often a message was delivered: counts only grow.
+    pub(super) fn attempted(&mut self, seq: u64, count: u32) {
+        let known = self.attempts.entry(seq).or_default();
+        *known = count.max(*known);
+    }
+
+    /// Forgets the attempts of messages that are dead.
+    pub(super) fn keep_live_attempts(&mut self) {
+        let runs = &self.runs;
+        let dead = &self.dead;
+        self.attempts.retain(|seq, _| {
+            let after = runs.partition_point(|run| run.last.0 < *seq);
+            let there = runs.get(after).is_some_and(|run| run.first.0 <= *seq);
+            there && !dead.contains(*seq)
+        });
+    }
+
     /// Adds a run. False if some of its messages are in an older segment too: it was being rewritten when the log
     /// ended, still has all that was live in it, and so its copies count for nothing.
     pub(super) fn add(&mut self, queue: QueueId, run: Run, view: &IndexView<'_>) -> bool {
@@ -88,6 +110,7 @@ impl QueueTrace {
             next_seq: Seq(self.last + 1),
             delivered_up_to: Seq(self.delivered),
             messages: self.runs.iter().map(|run| u64::from(run.count)).sum(),
+            attempts: self.attempts.iter().map(|(&seq, &count)| (Seq(seq), count)).collect(),
             bytes: self.runs.iter().map(|run| run.bytes).sum(),
             runs: self.runs,
         }

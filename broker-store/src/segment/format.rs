@@ -15,6 +15,8 @@ pub(crate) const RECORD_HEADER: usize = 24;
 pub(crate) const TARGET: usize = 16;
 /// Length of a range of acks (queue, first, last), in bytes.
 pub(crate) const ACK_RANGE: usize = 24;
+/// Length of the attempts of a message (queue, sequence number, count), in bytes.
+pub(crate) const ATTEMPT: usize = 24;
 /// Length of the whole record that opens each batch, in bytes.
 pub(crate) const BATCH_MARK: usize = RECORD_HEADER + 8;
 /// Targets that one record can name.
@@ -36,11 +38,13 @@ pub(crate) enum Kind {
     Delivered = 4,
     /// Opens a batch: the LSN up to which everything was synced when the batch was written.
     Batch = 5,
+    /// How often messages were delivered and came back.
+    Attempts = 6,
 }
 
 impl Kind {
     fn from_stored(stored: u32) -> Option<Self> {
-        [Self::Message, Self::Moved, Self::Acks, Self::Delivered, Self::Batch]
+        [Self::Message, Self::Moved, Self::Acks, Self::Delivered, Self::Batch, Self::Attempts]
             .into_iter()
             .find(|kind| *kind as u32 == stored)
     }
@@ -201,6 +205,11 @@ impl<'a> Record<'a> {
             .map(|range| (QueueId(u64_at(range, 0)), Seq(u64_at(range, 8)), Seq(u64_at(range, 16))))
     }
 
+    /// Messages and how often they were delivered.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, u32)> + use<'a> {
+        self.bytes[self.items_start()..self.items_end()].chunks_exact(ATTEMPT).map(attempt_at)
+    }
+
     /// The segment into which a message was appended first.
     pub(crate) fn origin(&self) -> SegmentId {
         match self.header.kind {
@@ -227,6 +236,7 @@ impl<'a> Record<'a> {
         let item = match self.header.kind {
             Kind::Message | Kind::Moved | Kind::Delivered => TARGET,
             Kind::Acks => ACK_RANGE,
+            Kind::Attempts => ATTEMPT,
             Kind::Batch => 8,
         };
         let count = if self.header.kind == Kind::Batch { 1 } else { self.header.count as usize };
@@ -246,6 +256,17 @@ pub(crate) fn put_target(out: &mut Vec<u8>, queue: QueueId, seq: Seq) {
 pub(crate) fn put_ack_range(out: &mut Vec<u8>, (queue, first, last): (QueueId, Seq, Seq)) {
     put_target(out, queue, first);
     out.extend_from_slice(&last.0.to_le_bytes());
+}
+
+/// Appends how often a message was delivered.
+pub(crate) fn put_attempt(out: &mut Vec<u8>, (queue, seq, count): (QueueId, Seq, u32)) {
+    put_target(out, queue, seq);
+    out.extend_from_slice(&u64::from(count).to_le_bytes());
+}
+
+/// Reads what [`put_attempt`] wrote.
+pub(crate) fn attempt_at(bytes: &[u8]) -> (QueueId, Seq, u32) {
+    (QueueId(u64_at(bytes, 0)), Seq(u64_at(bytes, 8)), u32_at(bytes, 16))
 }
 
 #[cfg(test)]
@@ -283,7 +304,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(record) = record(&bytes) {
                 let _ = (record.targets().count(), record.ack_ranges().count(), record.origin(), record.synced());
-                let _ = (record.payload(), record.is_intact());
+                let _ = (record.payload(), record.is_intact(), record.attempts().count());
             }
         }
     }

@@ -9,13 +9,15 @@
 
 use std::ops::Range;
 
-use super::format::{self, ACK_RANGE, TARGET, len32, put_ack_range, put_target, u32_at, u64_at};
+use super::format::{
+    self, ACK_RANGE, ATTEMPT, TARGET, len32, put_ack_range, put_attempt, put_target, u32_at, u64_at,
+};
 use crate::dead::DeadSet;
 use crate::ids::{Lsn, Position, QueueId, SegmentId, Seq};
 use crate::log::{Entry, Run};
 
 /// Length of the header, in bytes.
-pub(crate) const INDEX_HEADER: usize = 80;
+pub(crate) const INDEX_HEADER: usize = 88;
 const STRETCH: usize = 40;
 const ENTRY: usize = 16;
 const MAGIC: [u8; 8] = *b"RINGMQ\0i";
@@ -39,6 +41,7 @@ pub(crate) struct IndexBuilder {
     pub(crate) items: Vec<Item>,
     pub(crate) acks: Vec<(QueueId, Seq, Seq)>,
     pub(crate) delivered: Vec<(QueueId, Seq)>,
+    pub(crate) attempts: Vec<(QueueId, Seq, u32)>,
     pub(crate) first_lsn: Lsn,
     pub(crate) last_lsn: Lsn,
     /// The largest LSN that a batch mark of the segment says is synced.
@@ -56,6 +59,7 @@ impl IndexBuilder {
             items: Vec::new(),
             acks: Vec::new(),
             delivered: Vec::new(),
+            attempts: Vec::new(),
             first_lsn,
             last_lsn: Lsn(first_lsn.0.saturating_sub(1)),
             synced: Lsn(0),
@@ -66,7 +70,7 @@ impl IndexBuilder {
 
     /// Everything that takes memory here.
     pub(crate) fn len(&self) -> usize {
-        self.items.len() + self.acks.len() + self.delivered.len()
+        self.items.len() + self.acks.len() + self.delivered.len() + self.attempts.len()
     }
 
     /// Body and header of the index file. Sorts, so it is called away from the shard's thread.
@@ -79,6 +83,7 @@ impl IndexBuilder {
             stretches.len() * STRETCH
                 + acks.len() * ACK_RANGE
                 + self.delivered.len() * TARGET
+                + self.attempts.len() * ATTEMPT
                 + items.len() * ENTRY,
         );
         for range in &stretches {
@@ -89,6 +94,9 @@ impl IndexBuilder {
         }
         for &(queue, seq) in &self.delivered {
             put_target(&mut body, queue, seq);
+        }
+        for &attempt in &self.attempts {
+            put_attempt(&mut body, attempt);
         }
         let checked = body.len();
         for item in &items {
@@ -114,6 +122,7 @@ impl IndexBuilder {
         for value in [self.first_lsn.0, self.last_lsn.0, self.synced.0, self.total_bytes] {
             out.extend_from_slice(&value.to_le_bytes());
         }
+        out.extend_from_slice(&(self.attempts.len() as u64).to_le_bytes());
         out.extend_from_slice(&entries_crc.to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         out
@@ -177,6 +186,7 @@ pub(crate) struct IndexView<'a> {
     bytes: &'a [u8],
     segment: SegmentId,
     counts: [usize; 4],
+    attempts: usize,
 }
 
 impl<'a> IndexView<'a> {
@@ -184,7 +194,7 @@ impl<'a> IndexView<'a> {
     /// scanned then, which also is what happens with one of a newer format.
     pub(crate) fn open(bytes: &'a [u8], segment: SegmentId) -> Option<Self> {
         let header = bytes.get(..INDEX_HEADER)?;
-        let intact = header[..8] == MAGIC && crc32fast::hash(&header[..76]) == u32_at(header, 76);
+        let intact = header[..8] == MAGIC && crc32fast::hash(&header[..84]) == u32_at(header, 84);
         if !intact || u32_at(header, 8) != FORMAT || u32_at(header, 12) != segment.0 {
             return None;
         }
@@ -198,14 +208,14 @@ impl<'a> IndexView<'a> {
             return None;
         }
         let counts = [20, 24, 28, 32].map(|at| u32_at(bytes, at) as usize);
-        let view = Self { bytes, segment, counts };
+        let view = Self { bytes, segment, counts, attempts: u32_at(bytes, 72) as usize };
         (view.entries_at() + counts[3] * ENTRY <= bytes.len()).then_some(view)
     }
 
     /// True if the entries are those that were written. Reads them all.
     pub(crate) fn entries_are_intact(&self) -> bool {
         let start = self.entries_at();
-        crc32fast::hash(&self.bytes[start..start + self.counts[3] * ENTRY]) == u32_at(self.bytes, 72)
+        crc32fast::hash(&self.bytes[start..start + self.counts[3] * ENTRY]) == u32_at(self.bytes, 80)
     }
 
     pub(crate) fn used(&self) -> u32 {
@@ -232,8 +242,12 @@ impl<'a> IndexView<'a> {
         self.acks_at() + self.counts[1] * ACK_RANGE
     }
 
-    fn entries_at(&self) -> usize {
+    fn attempts_at(&self) -> usize {
         self.delivered_at() + self.counts[2] * TARGET
+    }
+
+    fn entries_at(&self) -> usize {
+        self.attempts_at() + self.attempts * ATTEMPT
     }
 
     /// The ranges of acks that the segment records.
@@ -245,9 +259,14 @@ impl<'a> IndexView<'a> {
 
     /// The delivered marks that the segment records.
     pub(crate) fn delivered(&self) -> impl Iterator<Item = (QueueId, Seq)> + use<'a> {
-        self.bytes[self.delivered_at()..self.entries_at()]
+        self.bytes[self.delivered_at()..self.attempts_at()]
             .chunks_exact(TARGET)
             .map(|mark| (QueueId(u64_at(mark, 0)), Seq(u64_at(mark, 8))))
+    }
+
+    /// How often messages were delivered, as the segment records it; the last of several counts of a message is the highest.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, u32)> + use<'a> {
+        self.bytes[self.attempts_at()..self.entries_at()].chunks_exact(ATTEMPT).map(format::attempt_at)
     }
 
     /// The directory, sorted by queue and sequence number.
@@ -354,6 +373,7 @@ pub(crate) fn add_record(builder: &mut IndexBuilder, record: &format::Record<'_>
         }
         format::Kind::Acks => builder.acks.extend(record.ack_ranges()),
         format::Kind::Delivered => builder.delivered.extend(record.targets()),
+        format::Kind::Attempts => builder.attempts.extend(record.attempts()),
         format::Kind::Batch => builder.synced = builder.synced.max(record.synced()),
     }
     builder.last_lsn = header.lsn;

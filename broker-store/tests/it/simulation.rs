@@ -30,6 +30,9 @@ struct Message {
     confirmed: bool,
     acked: Acked,
     position: Position,
+    /// Deliveries told to the log, and how many of them are on disk.
+    attempts: u32,
+    attempts_synced: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -197,6 +200,16 @@ impl Simulation {
                 (message.confirmed, message.acked, message.position) = (true, Acked::No, found[&(id, seq)]);
             }
             let trace = recovered.queues.iter().find(|trace| trace.queue == id);
+            let attempts: BTreeMap<Seq, u32> =
+                trace.map_or_else(BTreeMap::new, |trace| trace.attempts.iter().copied().collect());
+            for (seq, message) in &mut queue.messages {
+                let attempts = attempts.get(seq).copied().unwrap_or(0);
+                if !(message.attempts_synced..=message.attempts).contains(&attempts) {
+                    let (synced, last) = (message.attempts_synced, message.attempts);
+                    return Err(format!("{id:?} {seq:?}: {attempts} attempts, not {synced} to {last}"));
+                }
+                (message.attempts, message.attempts_synced) = (attempts, attempts);
+            }
             let delivered = trace.map_or(0, |trace| trace.delivered_up_to.0);
             let mut messages = queue.messages.keys();
             if delivered > queue.delivered || messages.any(|s| s.0 > delivered && s.0 <= queue.delivered_synced) {
@@ -268,6 +281,8 @@ impl Simulation {
                 confirmed: false,
                 acked: Acked::No,
                 position: appended.position,
+                attempts: 0,
+                attempts_synced: 0,
             };
             queue.messages.insert(seq, message);
         }
@@ -301,6 +316,9 @@ impl Simulation {
         {
             queue.delivered = queue.delivered.max(seq.0);
             driver.log.delivered(id, seq);
+            let message = queue.messages.get_mut(&seq).unwrap();
+            message.attempts += 1;
+            driver.log.attempted(id, seq, message.attempts);
         }
     }
 
@@ -314,6 +332,7 @@ impl Simulation {
         }
         for queue in self.queues.values_mut() {
             queue.delivered_synced = queue.delivered;
+            queue.messages.values_mut().for_each(|message| message.attempts_synced = message.attempts);
             for message in queue.messages.values_mut().filter(|message| message.acked == Acked::Staged) {
                 message.acked = Acked::Synced;
             }

@@ -26,6 +26,8 @@ pub struct Entry {
     pub position: Position,
     /// The log that has the record.
     pub log: LogKind,
+    /// The lane of the queue that it is in: its priority.
+    pub lane: u8,
     /// It was delivered before.
     pub redelivered: bool,
 }
@@ -66,6 +68,17 @@ impl Backlog {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.count
+    }
+
+    /// Bytes of the records of the ready messages.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        let pieces = self.durable.pieces.iter().chain(&self.volatile.pieces);
+        let bytes = pieces.map(|piece| match piece {
+            Piece::Loaded(entries) => entries.iter().map(|entry| u64::from(entry.position.length)).sum(),
+            Piece::Run(run) => run.bytes,
+        });
+        bytes.sum()
     }
 
     /// True if no message is ready.
@@ -151,8 +164,8 @@ impl Backlog {
 
     /// Records of a rewritten segment are at new positions. `moved` ascends by sequence number and has every
     /// live entry of this queue in `segment`.
-    pub fn relocate(&mut self, log: LogKind, segment: SegmentId, moved: &[broker_store::Entry]) {
-        let missing = self.stream(log).relocate(segment, log, moved);
+    pub fn relocate(&mut self, (log, lane): (LogKind, u8), segment: SegmentId, moved: &[broker_store::Entry]) {
+        let missing = self.stream(log).relocate(segment, (log, lane), moved);
         self.count = self.count.saturating_add_signed(-missing);
     }
 
@@ -257,7 +270,7 @@ impl Stream {
     }
 
     /// Returns how many messages fewer than their counts said the runs turned out to have.
-    fn relocate(&mut self, segment: SegmentId, log: LogKind, moved: &[broker_store::Entry]) -> i64 {
+    fn relocate(&mut self, segment: SegmentId, (log, lane): (LogKind, u8), moved: &[broker_store::Entry]) -> i64 {
         let mut missing = 0;
         for piece in &mut self.pieces {
             match piece {
@@ -275,6 +288,7 @@ impl Stream {
                         seq: moved.seq,
                         position: moved.position,
                         log,
+                        lane,
                         redelivered: false,
                     };
                     missing += i64::from(run.count) - i64::try_from(to - from).unwrap_or(i64::MAX);

@@ -5,13 +5,24 @@
 
 pub mod backlog;
 pub mod consumer;
+mod lane;
+mod logs;
 pub mod settings;
+mod special;
+mod tend;
 pub mod unacked;
 
-use broker_store::{Load, Log, LogKind, Position, Run, SegmentId, Seq};
+use broker_store::{LogKind, Position, QueueId, RecoveredQueue, SegmentId, Seq};
 
-use self::backlog::{Backlog, Entry, Head, LOAD_ENTRIES};
+use self::backlog::Entry;
 use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers};
+use self::lane::Lane;
+pub use self::logs::Logs;
+use self::logs::Read;
+use self::special::Special;
+pub use self::special::{DeadToken, DeathReason};
+pub use self::tend::DeadMessage;
+use self::tend::page_in;
 use self::unacked::{Held, Holder, Unacked};
 use crate::ids::{ConsumerRef, DeliveryToken, QueueRef, ShardId};
 use crate::model::message::Message;
@@ -20,52 +31,16 @@ use crate::session::{Delivery, Settlement};
 /// A queue that is read from asks the log for what follows each time it has gone this far, in bytes.
 const READ_AHEAD_BYTES: u32 = 256 * 1024;
 
-/// The two logs of a partition.
-#[derive(Debug)]
-pub struct Logs {
-    /// Persistent messages of durable queues.
-    pub durable: Log,
-    /// Everything else; lost at a restart.
-    pub volatile: Log,
-}
-
-impl Logs {
-    /// The log of this kind.
-    pub fn of(&mut self, kind: LogKind) -> &mut Log {
-        match kind {
-            LogKind::Durable => &mut self.durable,
-            LogKind::Volatile => &mut self.volatile,
-        }
-    }
-
-    /// The message that an entry stands for.
-    fn read(&self, entry: &Entry) -> Read<'_> {
-        let log = match entry.log {
-            LogKind::Durable => &self.durable,
-            LogKind::Volatile => &self.volatile,
-        };
-        match log.read(entry.position) {
-            Ok(Some(payload)) => Message::from_stored(payload).map_or(Read::Lost, Read::Message),
-            Ok(None) => Read::Elsewhere,
-            Err(_) => Read::Lost,
-        }
-    }
-}
-
-/// What there is of a message.
-enum Read<'a> {
-    /// Its bytes.
-    Message(Message<'a>),
-    /// Its bytes are on disk only.
-    Elsewhere,
-    /// Its bytes are damaged: the log has reported it.
-    Lost,
-}
-
-/// Where deliveries go: to a session on this shard or into the batch for another.
+/// Where messages go that leave a queue.
 pub trait Outlet {
-    /// Delivers to a consumer whose channel is on `shard`.
+    /// Delivers to a consumer whose channel is on `shard`: to a session here or into the batch for another.
     fn deliver(&mut self, shard: ShardId, delivery: Delivery<'_>);
+
+    /// True while dead letters are taken.
+    fn takes_dead(&self) -> bool;
+
+    /// Takes a dead letter. [`Queue::buried`] or [`Queue::not_buried`] follows.
+    fn dead_letter(&mut self, dead: DeadMessage<'_>);
 }
 
 /// What a queue waits for.
@@ -74,8 +49,21 @@ pub trait Outlet {
 pub enum Pump {
     /// Nothing: there is no message or no consumer that could take one.
     Idle,
+    /// Its next turn: it has done as much as is good for the others.
+    Again,
     /// Pages of a log: to be pumped again when the log has paged something in.
     PageIn(LogKind),
+}
+
+impl Pump {
+    /// What a queue waits for that waits for both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::PageIn(kind), _) | (_, Self::PageIn(kind)) => Self::PageIn(kind),
+            (Self::Again, _) | (_, Self::Again) => Self::Again,
+            (Self::Idle, Self::Idle) => Self::Idle,
+        }
+    }
 }
 
 /// A message taken by `basic.get`.
@@ -107,13 +95,15 @@ pub enum Get {
 #[derive(Debug)]
 pub struct Queue {
     at: QueueRef,
-    next_seq: u64,
-    /// Every message up to here has been delivered at least once.
-    delivered: Seq,
-    ready: Backlog,
+    /// The messages of a plain queue; the lowest priority of others.
+    lane: Lane,
     unacked: Unacked,
     consumers: Consumers,
     had_consumers: bool,
+    /// A message that expires may be ready.
+    may_expire: bool,
+    /// Absent in a plain queue.
+    special: Option<Box<Special>>,
 }
 
 impl Queue {
@@ -122,27 +112,39 @@ impl Queue {
     pub fn new(at: QueueRef) -> Self {
         Self {
             at,
-            next_seq: 1,
-            delivered: Seq(0),
-            ready: Backlog::default(),
+            lane: Lane::new(at.queue),
             unacked: Unacked::default(),
             consumers: Consumers::default(),
             had_consumers: false,
+            may_expire: false,
+            special: None,
         }
     }
 
-    /// A queue as it was recovered from the durable log.
+    /// A queue as its lanes were recovered from the durable log.
     #[must_use]
-    pub fn recovered(at: QueueRef, next_seq: Seq, delivered: Seq, runs: Vec<Run>) -> Self {
-        let mut queue = Self { next_seq: next_seq.0, delivered, ..Self::new(at) };
-        runs.into_iter().for_each(|run| queue.ready.push_run(LogKind::Durable, run));
+    pub fn recovered(at: QueueRef, lanes: Vec<RecoveredQueue>) -> Self {
+        let mut queue = Self::new(at);
+        for found in lanes {
+            let lane = Lane::recovered(found);
+            match lane.level() {
+                0 => queue.lane = lane,
+                level => *queue.special.get_or_insert_default().lane(at.queue, level) = lane,
+            }
+        }
+        // Nobody knows of recovered messages whether they expire until they are read.
+        queue.may_expire = !queue.is_empty();
         queue
     }
 
     /// Ready messages.
     #[must_use]
     pub fn message_count(&self) -> u64 {
-        self.ready.len()
+        self.lane.ready.len() + self.special.as_ref().map_or(0, |special| special.lanes_len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lane.ready.is_empty() && self.special.as_ref().is_none_or(|special| special.lanes_len() == 0)
     }
 
     /// Unacknowledged messages.
@@ -189,7 +191,7 @@ impl Queue {
     /// Hands a message that is in no log to a `no_ack` consumer, if nothing is before it and one can take it now.
     /// Returns whether that happened.
     pub fn pass_through(&mut self, out: &mut impl Outlet, message: Message<'_>) -> bool {
-        if !self.ready.is_empty() {
+        if !self.is_empty() {
             return false;
         }
         match self.consumers.next() {
@@ -202,32 +204,52 @@ impl Queue {
         }
     }
 
-    /// The number of the next message; to be given to the log with the record that is then [`push`](Self::push)ed.
-    pub fn take_seq(&mut self) -> Seq {
-        let seq = Seq(self.next_seq);
-        self.next_seq += 1;
-        seq
+    /// The lane and number of the next message; to be given to the log with the record that is then [`push`](Self::push)ed.
+    pub fn take_number(&mut self, priority: u8) -> (QueueId, Seq) {
+        let lane = match &mut self.special {
+            Some(special) if priority > 0 && special.settings.max_priority > 0 => {
+                let level = priority.min(special.settings.max_priority);
+                special.lane(self.at.queue, level)
+            }
+            _ => &mut self.lane,
+        };
+        (lane.id, lane.take_seq())
     }
 
-    /// Takes in a message that is stored at `position`, and gives it out at once if its turn has come.
+    /// Takes in a message that is stored at `position`, and gives it out at once if its turn has come. `expires` says that it has
+    /// an expiration of its own. Returns true if the queue is to be pumped.
     pub fn push(
         &mut self,
         out: &mut impl Outlet,
         logs: &mut Logs,
-        (seq, log, position): (Seq, LogKind, Position),
+        ((lane, seq), log, position): ((QueueId, Seq), LogKind, Position),
         message: Message<'_>,
-    ) {
-        let entry = Entry { seq, position, log, redelivered: false };
-        if self.ready.is_empty() && self.consumers.any_active() {
+        expires: bool,
+    ) -> bool {
+        let entry = Entry { seq, position, log, lane: lane::level_of(lane), redelivered: false };
+        if expires {
+            self.may_expire = true;
+            self.special.get_or_insert_default();
+        }
+        if self.consumers.any_active() && self.is_empty() {
             let settled = self.give(out, entry, message);
             self.after_delivery(logs, entry, settled);
         } else {
-            self.ready.push_back(entry);
+            self.lane_mut(entry.lane).ready.push_back(entry);
+            if let Some(special) = &mut self.special {
+                special.came(message.body.len());
+            }
         }
+        self.special.is_some()
     }
 
     /// Delivers while there are messages and consumers that can take them.
-    pub fn pump(&mut self, out: &mut impl Outlet, logs: &mut Logs) -> Pump {
+    pub fn pump(&mut self, out: &mut impl Outlet, logs: &mut Logs, now_ms: u64) -> Pump {
+        let pump = self.deliver(out, logs, now_ms);
+        if self.special.is_some() { self.tend(out, logs, now_ms, pump) } else { pump }
+    }
+
+    fn deliver(&mut self, out: &mut impl Outlet, logs: &mut Logs, now_ms: u64) -> Pump {
         let mut ahead = None;
         while self.consumers.any_active() {
             let entry = match self.load_head(logs) {
@@ -237,18 +259,23 @@ impl Queue {
             };
             let message = match logs.read(&entry) {
                 Read::Message(message) => message,
-                Read::Elsewhere => {
-                    logs.of(entry.log).page_in(entry.position);
-                    return Pump::PageIn(entry.log);
-                }
+                Read::Elsewhere => return page_in(logs, entry),
                 Read::Lost => {
                     self.lose(logs, entry);
                     continue;
                 }
             };
+            if self.may_expire && self.expiry_ms(&message).is_some_and(|expiry| expiry <= now_ms) {
+                // Dropping is done in slices.
+                self.special.get_or_insert_default();
+                match self.drop_expired(logs, now_ms) {
+                    Pump::Idle => continue,
+                    pump => return pump,
+                }
+            }
             let block = (entry.position.segment, entry.position.offset / READ_AHEAD_BYTES);
             let crossed = ahead.replace(block) != Some(block);
-            self.ready.pop(entry);
+            self.pop(entry, message.body.len());
             let settled = self.give(out, entry, message);
             if crossed {
                 // While the record is there: once it is acked its segment may be gone.
@@ -265,8 +292,10 @@ impl Queue {
         logs: &mut Logs,
         address: ChannelAddress,
         no_ack: bool,
+        now_ms: u64,
         reply: impl FnOnce(Got<'_>),
     ) -> Get {
+        self.touch();
         loop {
             let entry = match self.load_head(logs) {
                 Ok(Some(entry)) => entry,
@@ -284,10 +313,16 @@ impl Queue {
                     continue;
                 }
             };
-            self.ready.pop(entry);
+            let body = message.body.len();
+            if self.may_expire && self.expiry_ms(&message).is_some_and(|expiry| expiry <= now_ms) {
+                self.pop(entry, body);
+                self.bury(logs, entry, DeathReason::Expired);
+                continue;
+            }
+            self.pop(entry, body);
             let holder = Holder { address, consumer: None };
-            let token = (!no_ack).then(|| self.unacked.insert(Held { entry, holder }));
-            reply(Got { token, redelivered: entry.redelivered, message_count: self.ready.len(), message });
+            let token = (!no_ack).then(|| self.hold(Held { entry, holder }, body));
+            reply(Got { token, redelivered: entry.redelivered, message_count: self.message_count(), message });
             self.after_delivery(logs, entry, no_ack);
             return Get::Done;
         }
@@ -309,8 +344,13 @@ impl Queue {
                 self.consumers.settled(slot, address, id);
             }
             match settlement {
-                Settlement::Ack | Settlement::Reject => {
-                    logs.of(held.entry.log).ack(self.at.queue, held.entry.seq, held.entry.position);
+                Settlement::Ack => {
+                    self.unhold(held.entry);
+                    self.ack(logs, held.entry);
+                }
+                Settlement::Reject => {
+                    self.unhold(held.entry);
+                    self.bury(logs, held.entry, DeathReason::Rejected);
                 }
                 Settlement::Requeue => self.requeue(held.entry),
             }
@@ -325,6 +365,7 @@ impl Queue {
 
     /// Removes a consumer; what it holds stays with its channel (`basic.cancel`). Returns whether it was there.
     pub fn remove_consumer(&mut self, address: ChannelAddress, consumer: ConsumerRef) -> bool {
+        self.touch();
         self.consumers.remove(consumer.slot, address, consumer.consumer).is_some()
     }
 
@@ -335,6 +376,7 @@ impl Queue {
 
     /// A channel is gone: so are its consumers, and what it held is ready again.
     pub fn remove_channel(&mut self, address: ChannelAddress) {
+        self.touch();
         self.consumers.remove_channel(address);
         for entry in self.unacked.take_channel(address) {
             self.requeue(entry);
@@ -348,16 +390,10 @@ impl Queue {
 
     /// Drops all ready messages (`queue.purge`). Returns how many there were.
     pub fn purge(&mut self, logs: &mut Logs) -> u64 {
-        let count = self.ready.len();
-        let queue = self.at.queue;
-        let mut entries = Vec::new();
-        let mut runs = Vec::new();
-        self.ready.take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
-        for entry in entries {
-            logs.of(entry.log).ack(queue, entry.seq, entry.position);
-        }
-        for (kind, run) in runs {
-            logs.of(kind).discard(queue, &run);
+        let mut count = self.lane.purge(logs);
+        if let Some(special) = &mut self.special {
+            count += special.lanes.iter_mut().map(|lane| lane.purge(logs)).sum::<u64>();
+            special.purged();
         }
         count
     }
@@ -366,21 +402,34 @@ impl Queue {
     pub fn drop_messages(&mut self, logs: &mut Logs) {
         self.purge(logs);
         for held in self.unacked.take_all() {
-            logs.of(held.log).ack(self.at.queue, held.seq, held.position);
+            self.ack(logs, held);
+        }
+        if let Some(mut special) = self.special.take() {
+            let dead = special.dead.drain(..).chain(special.leaving.drain());
+            dead.for_each(|dead| self.ack(logs, dead.entry));
+            special.lanes.iter().for_each(|lane| logs.durable.drop_queue(lane.id));
         }
         logs.durable.drop_queue(self.at.queue);
     }
 
     /// A segment of a log is sealed: what need not be in memory is left to its index.
     pub fn segment_sealed(&mut self, log: LogKind, segment: SegmentId) {
-        self.ready.collapse(log, segment, self.delivered);
+        self.lane.segment_sealed(log, segment);
+        if let Some(special) = &mut self.special {
+            special.lanes.iter_mut().for_each(|lane| lane.segment_sealed(log, segment));
+        }
     }
 
-    /// Records of a rewritten segment have moved; `moved` has every live message of this queue in it, ascending.
-    pub fn relocate(&mut self, log: LogKind, segment: SegmentId, moved: &[broker_store::Entry]) {
-        self.ready.relocate(log, segment, moved);
-        for entry in self.unacked.entries_mut() {
-            if entry.log == log
+    /// Records of a rewritten segment have moved; `moved` has every live message of this lane of the queue in it, ascending.
+    pub fn relocate(&mut self, log: LogKind, segment: SegmentId, lane: QueueId, moved: &[broker_store::Entry]) {
+        let level = lane::level_of(lane);
+        self.lane_mut(level).ready.relocate((log, level), segment, moved);
+        let special = self.special.iter_mut().flat_map(|special| {
+            let leaving = special.leaving.iter_mut().map(|(_, dead)| dead);
+            special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry)
+        });
+        for entry in self.unacked.entries_mut().chain(special) {
+            if (entry.log, entry.lane) == (log, level)
                 && entry.position.segment == segment
                 && let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq)
             {
@@ -389,42 +438,63 @@ impl Queue {
         }
     }
 
-    /// The oldest entry, loaded from its run if need be.
-    fn load_head(&mut self, logs: &mut Logs) -> Result<Option<Entry>, LogKind> {
-        loop {
-            match self.ready.head() {
-                Head::Empty => return Ok(None),
-                Head::Entry(entry) => return Ok(Some(entry)),
-                Head::Run(kind, run) => {
-                    let mut found = Vec::new();
-                    match logs.of(kind).load(self.at.queue, &run, run.first, LOAD_ENTRIES, &mut found) {
-                        Load::NeedsPageIn => return Err(kind),
-                        Load::Loaded => self.take_loaded(kind, &run, &found),
-                    }
-                }
-            }
+    /// The lane of a priority.
+    fn lane_mut(&mut self, level: u8) -> &mut Lane {
+        match &mut self.special {
+            Some(special) if level > 0 => special.lane(self.at.queue, level),
+            _ => &mut self.lane,
         }
     }
 
-    fn take_loaded(&mut self, log: LogKind, run: &Run, found: &[broker_store::Entry]) {
-        let delivered = self.delivered;
-        let entries = found.iter().map(|entry| Entry {
-            seq: entry.seq,
-            position: entry.position,
-            log,
-            redelivered: entry.seq <= delivered,
-        });
-        let through = match found.last() {
-            Some(last) if found.len() == LOAD_ENTRIES => last.seq,
-            _ => run.last,
-        };
-        self.ready.loaded(log, entries.collect(), through);
+    /// A lane by its place: priorities first, by descending priority, then the queue's own.
+    fn lane_at(&mut self, at: usize) -> &mut Lane {
+        match self.special.as_mut().and_then(|special| special.lanes.get_mut(at)) {
+            Some(lane) => lane,
+            None => &mut self.lane,
+        }
+    }
+
+    /// The message that is to be delivered next, loaded from its run if need be.
+    fn load_head(&mut self, logs: &mut Logs) -> Result<Option<Entry>, LogKind> {
+        if let Some(special) = &mut self.special {
+            for lane in &mut special.lanes {
+                if let Some(entry) = lane.load_head(logs)? {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        self.lane.load_head(logs)
+    }
+
+    /// Takes out the entry at the head of its lane; its message has a body of `body` bytes.
+    fn pop(&mut self, entry: Entry, body: usize) {
+        self.lane_mut(entry.lane).ready.pop(entry);
+        if self.special.is_some() {
+            let left = self.message_count();
+            self.special.get_or_insert_default().went(body, left);
+        }
+    }
+
+    /// The message leaves its log.
+    fn ack(&self, logs: &mut Logs, entry: Entry) {
+        logs.of(entry.log).ack(self.at.queue.in_lane(entry.lane.into()), entry.seq, entry.position);
+    }
+
+    fn hold(&mut self, held: Held, body: usize) -> DeliveryToken {
+        if let Some(special) = &mut self.special {
+            special.held(held.entry, body);
+        }
+        self.unacked.insert(held)
+    }
+
+    fn unhold(&mut self, entry: Entry) -> usize {
+        self.special.as_mut().map_or(0, |special| special.unheld(entry))
     }
 
     /// Gives up the entry at the head of the backlog, whose record is damaged.
     fn lose(&mut self, logs: &mut Logs, entry: Entry) {
-        self.ready.pop(entry);
-        logs.of(entry.log).ack(self.at.queue, entry.seq, entry.position);
+        self.pop(entry, 0);
+        self.ack(logs, entry);
     }
 
     /// Gives an entry that is not in the backlog (any more) to the consumer whose turn it is. Returns whether
@@ -434,6 +504,9 @@ impl Queue {
         let no_ack = consumer.no_ack;
         let token = (!no_ack).then(|| {
             let holder = Holder { address: consumer.address, consumer: Some((slot, consumer.id)) };
+            if let Some(special) = &mut self.special {
+                special.held(entry, message.body.len());
+            }
             self.unacked.insert(Held { entry, holder })
         });
         out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered, message));
@@ -442,19 +515,21 @@ impl Queue {
     }
 
     fn after_delivery(&mut self, logs: &mut Logs, entry: Entry, settled: bool) {
-        if entry.seq > self.delivered {
-            self.delivered = entry.seq;
-            if !settled && entry.log == LogKind::Durable {
-                logs.durable.delivered(self.at.queue, entry.seq);
-            }
+        let first = self.lane_mut(entry.lane).note_delivered(entry.seq);
+        if first && !settled && entry.log == LogKind::Durable {
+            logs.durable.delivered(self.at.queue.in_lane(entry.lane.into()), entry.seq);
         }
         if settled {
-            logs.of(entry.log).ack(self.at.queue, entry.seq, entry.position);
+            self.ack(logs, entry);
         }
     }
 
     fn requeue(&mut self, entry: Entry) {
-        self.ready.insert(Entry { redelivered: true, ..entry });
+        self.lane_mut(entry.lane).ready.insert(Entry { redelivered: true, ..entry });
+        let body = self.unhold(entry);
+        if let Some(special) = &mut self.special {
+            special.came(body);
+        }
     }
 }
 

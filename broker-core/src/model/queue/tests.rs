@@ -18,12 +18,21 @@ fn channel(slot: u32) -> ChannelAddress {
 
 /// Deliveries as they came: consumer, body, redelivered, token.
 #[derive(Debug, Default)]
-struct Delivered(Vec<(u32, String, bool, Option<DeliveryToken>)>);
+struct Delivered(Vec<(u32, String, bool, Option<DeliveryToken>)>, Vec<(String, DeathReason, DeadToken)>);
 
 impl Outlet for Delivered {
     fn deliver(&mut self, _: ShardId, delivery: Delivery<'_>) {
         let body = String::from_utf8_lossy(delivery.message.body).into_owned();
         self.0.push((delivery.consumer.0, body, delivery.redelivered, delivery.token));
+    }
+
+    fn takes_dead(&self) -> bool {
+        true
+    }
+
+    fn dead_letter(&mut self, dead: DeadMessage<'_>) {
+        let body = String::from_utf8_lossy(dead.message.body).into_owned();
+        self.1.push((body, dead.reason, dead.token));
     }
 }
 
@@ -48,7 +57,7 @@ impl Bench {
             opened.expect("an empty disk has nothing to trip over").0
         };
         let logs = Logs { durable: log(LogKind::Durable), volatile: log(LogKind::Volatile) };
-        let queue = Queue::new(QueueRef { queue: broker_store::QueueId(1), shard: HERE });
+        let queue = Queue::new(QueueRef { queue: QueueId(1), shard: HERE });
         Self { queue, logs, out: Delivered::default() }
     }
 
@@ -63,11 +72,17 @@ impl Bench {
         if self.queue.pass_through(&mut self.out, message) {
             return;
         }
-        let seq = self.queue.take_seq();
-        let targets = [(self.queue.at.queue, seq)];
+        let number = self.queue.take_number(0);
+        let targets = [number];
         let lengths = message.lengths();
         let record = self.logs.volatile.append(&targets, &message.parts(&lengths)).unwrap();
-        self.queue.push(&mut self.out, &mut self.logs, (seq, LogKind::Volatile, record.position), message);
+        self.queue.push(
+            &mut self.out,
+            &mut self.logs,
+            (number, LogKind::Volatile, record.position),
+            message,
+            false,
+        );
     }
 
     fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) -> ConsumerSlot {
@@ -86,7 +101,7 @@ impl Bench {
     }
 
     fn pump(&mut self) {
-        assert_eq!(self.queue.pump(&mut self.out, &mut self.logs), Pump::Idle);
+        assert_eq!(self.queue.pump(&mut self.out, &mut self.logs, 0), Pump::Idle);
     }
 
     fn settle(&mut self, id: u32, token: DeliveryToken, settlement: Settlement) {
@@ -180,7 +195,7 @@ fn get_takes_the_oldest_and_counts_what_is_left() {
         bench.publish(body);
     }
     let mut seen = None;
-    let got = bench.queue.get(&mut bench.logs, channel(1), false, |got| {
+    let got = bench.queue.get(&mut bench.logs, channel(1), false, 0, |got| {
         seen = Some((got.message.body.to_vec(), got.message_count, got.token));
     });
     assert_eq!(got, Get::Done);
@@ -188,5 +203,5 @@ fn get_takes_the_oldest_and_counts_what_is_left() {
     assert_eq!((body.as_slice(), left), (b"a".as_slice(), 1));
     bench.settle(1, token.unwrap(), Settlement::Reject);
     assert_eq!(bench.queue.purge(&mut bench.logs), 1);
-    assert_eq!(bench.queue.get(&mut bench.logs, channel(1), true, |_| {}), Get::Empty);
+    assert_eq!(bench.queue.get(&mut bench.logs, channel(1), true, 0, |_| {}), Get::Empty);
 }

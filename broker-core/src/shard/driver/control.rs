@@ -1,14 +1,27 @@
 //! What other threads ask of running shards.
 
+use std::fmt;
+
 use broker_store::doorbell::Doorbell;
 
+use crate::admin::{Admin, Call};
 use crate::shard::stats::ShardStats;
 
 /// Asked of a shard by another thread.
-#[derive(Debug)]
 pub(super) enum Control {
     Stats(flume::Sender<ShardStats>),
+    Admin(Call),
     Stop,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stats(_) => "Stats",
+            Self::Admin(_) => "Admin",
+            Self::Stop => "Stop",
+        })
+    }
 }
 
 /// The way to one shard.
@@ -49,5 +62,25 @@ impl Probe {
         self.ask(|| Control::Stats(sender.clone()));
         drop(sender);
         receiver.iter().collect()
+    }
+
+    /// To administer the broker.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// Number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Sends a call to a shard. What it holds is dropped if the shard has ended.
+    pub(crate) fn call(&self, shard: usize, call: Call) {
+        if let Some(shard) = self.shards.get(shard)
+            && shard.control.send(Control::Admin(call)).is_ok()
+        {
+            shard.doorbell.ring();
+        }
     }
 }

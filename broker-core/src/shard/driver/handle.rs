@@ -17,9 +17,6 @@ use crate::ids::ShardId;
 use crate::session::Sessions;
 use crate::shard::Shard;
 
-/// Time between two ticks of a shard that wants them, in milliseconds.
-const TICK_MS: u64 = 5;
-
 /// How long tasks that do not wait may keep the executor from its ring.
 const RING_LATENCY: Duration = Duration::from_millis(1);
 
@@ -68,7 +65,8 @@ struct Inner<S> {
     outboxes: Vec<Option<Outbox>>,
     /// Connections that wait for congestion to end.
     congested: RefCell<Vec<Waker>>,
-    tick_pending: Cell<bool>,
+    /// When the next tick is due, in milliseconds since the Unix epoch.
+    tick_ms: Cell<Option<u64>>,
     io_in_flight: Cell<usize>,
     ring: RingLook,
 }
@@ -106,7 +104,7 @@ impl<S: Sessions + 'static> ShardHandle<S> {
             stop: Signal::default(),
             outboxes,
             congested: RefCell::default(),
-            tick_pending: Cell::new(false),
+            tick_ms: Cell::new(None),
             io_in_flight: Cell::new(0),
             ring: RingLook {
                 at: Cell::new(Instant::now()),
@@ -226,6 +224,10 @@ impl<S: Sessions + 'static> ShardHandle<S> {
             self.commit(catalog.as_ref());
             self.post();
             self.schedule_tick();
+            if self.quietly(|shard, _| shard.wants_turn()) {
+                self.inner.work.notify();
+                self.yield_now().await;
+            }
         }
     }
 
@@ -289,15 +291,21 @@ impl<S: Sessions + 'static> ShardHandle<S> {
     }
 
     fn schedule_tick(&self) {
-        let wanted = self.quietly(|shard, _| shard.wants_tick());
-        if !wanted || self.inner.tick_pending.replace(true) {
+        let Some(delay_ms) = self.quietly(|shard, _| shard.next_tick_ms()) else {
+            return;
+        };
+        let tick_ms = now_ms() + delay_ms;
+        if self.inner.tick_ms.get().is_some_and(|pending| pending <= tick_ms) {
             return;
         }
+        self.inner.tick_ms.set(Some(tick_ms));
         let handle = self.clone();
         glommio::spawn_local(async move {
-            glommio::timer::sleep(Duration::from_millis(TICK_MS)).await;
-            handle.inner.tick_pending.set(false);
-            handle.enter(|shard, sessions| shard.tick(sessions, now_ms()));
+            glommio::timer::sleep(Duration::from_millis(delay_ms)).await;
+            if handle.inner.tick_ms.get() == Some(tick_ms) {
+                handle.inner.tick_ms.set(None);
+            }
+            handle.enter(|shard, sessions| shard.tick(sessions));
         })
         .detach();
     }

@@ -245,6 +245,7 @@ where
             Control::Stats(reply) => {
                 let _ = reply.send(handle.quietly(|shard, _| shard.stats()));
             }
+            Control::Admin(call) => handle.enter(|shard, sessions| shard.handle_call(sessions, call)),
             Control::Stop => break,
         }
     }

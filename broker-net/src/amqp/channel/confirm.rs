@@ -47,6 +47,11 @@ impl Confirms {
         self.first + self.waiting.len() as u64
     }
 
+    /// Numbers that are not acked or nacked yet.
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Records the publish that [`next_sequence`](Self::next_sequence) numbered: it is done when `parts` calls
     /// of [`resolve`](Self::resolve) have been made for it.
     pub(crate) fn expect(&mut self, parts: u32, refused: bool) {

@@ -2,8 +2,9 @@
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{self, AMQPMethod};
-use broker_core::error::{AmqpError, ConnectionCode};
+use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 use broker_core::ids::ConsumerId;
+use broker_core::model::reply_to::{is_pseudo_queue, reply_name};
 use broker_core::session::{Command, Settlement};
 
 use super::{Asked, Channel, Flow, Turn, unimplemented_method};
@@ -53,13 +54,16 @@ impl Channel {
             return Ok(Flow::Done);
         };
         let mut consumer_tag = String::from(consume.consumer_tag);
-        if channel.consumer_by_tag(&consumer_tag).is_some() {
+        if channel.has_consumer_tag(&consumer_tag) {
             return Err(ConnectionCode::NotAllowed
                 .error(format!("attempt to reuse consumer tag '{consumer_tag}'"))
                 .into());
         }
         if consumer_tag.is_empty() {
             consumer_tag = turn.outputs.names.generate("amq.ctag");
+        }
+        if is_pseudo_queue(queue.as_bytes()) {
+            return self.consume_replies(turn, &consumer_tag, consume.no_ack, consume.nowait);
         }
         self.last_consumer += 1;
         let consumer = ConsumerId(self.last_consumer);
@@ -79,10 +83,43 @@ impl Channel {
         Ok(self.submit(turn, Asked { command, method: MethodId::new(60, 20), nowait: consume.nowait, kind }))
     }
 
+    /// Consumes the replies to the channel's requests (direct reply-to).
+    fn consume_replies(
+        &mut self,
+        turn: &mut Turn<'_>,
+        consumer_tag: &str,
+        no_ack: bool,
+        nowait: bool,
+    ) -> Result<Flow, AmqpError> {
+        let refused = |text| Err(ChannelCode::PreconditionFailed.error(text).into());
+        let secret = turn.outputs.names.secret();
+        let Some(channel) = turn.outputs.channel_mut(self.key) else {
+            return Ok(Flow::Done);
+        };
+        if !no_ack {
+            return refused("reply consumer cannot acknowledge");
+        }
+        if channel.reply_consumer_tag().is_some() {
+            return refused("reply consumer already set");
+        }
+        let reply_name: Box<str> = reply_name(turn.shard.address(self.key), &secret).into();
+        channel.set_reply_consumer(reply_name.clone(), consumer_tag);
+        self.publisher.set_reply_name(Some(reply_name));
+        if nowait {
+            return Ok(Flow::Done);
+        }
+        let consumer_tag = reply_text(consumer_tag);
+        self.write(turn, AMQPClass::Basic(AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag })))
+    }
+
     fn cancel(&mut self, turn: &mut Turn<'_>, cancel: &basic::Cancel) -> Result<Flow, AmqpError> {
         let Some(channel) = turn.outputs.channel_mut(self.key) else {
             return Ok(Flow::Done);
         };
+        if channel.reply_consumer_tag() == Some(cancel.consumer_tag.as_str()) {
+            channel.remove_reply_consumer();
+            self.publisher.set_reply_name(None);
+        }
         let found = channel.consumer_by_tag(cancel.consumer_tag.as_str());
         let Some(at) = found.and_then(|consumer| {
             consumer.cancelled = true;
@@ -122,6 +159,9 @@ impl Channel {
             turn.outputs.release_held(self.key);
         } else {
             self.prefetch_count = qos.prefetch_count;
+            if let Some(channel) = turn.outputs.channel_mut(self.key) {
+                channel.prefetch_count = qos.prefetch_count;
+            }
         }
         self.write(turn, AMQPClass::Basic(AMQPMethod::QosOk(basic::QosOk {})))
     }

@@ -71,6 +71,11 @@ pub(crate) struct Unacked {
 }
 
 impl Unacked {
+    /// Messages delivered and not settled.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.holes
+    }
+
     /// Appends a delivery; its tag must be the highest so far.
     pub(crate) fn push(&mut self, entry: Entry) {
         debug_assert!(self.entries.back().is_none_or(|last| last.delivery_tag < entry.delivery_tag));
@@ -153,12 +158,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    impl Unacked {
-        fn len(&self) -> usize {
-            self.entries.len() - self.holes
-        }
-    }
 
     fn entry(delivery_tag: u64) -> Entry {
         let queue = QueueRef { queue: QueueId(delivery_tag % 3), shard: ShardId(0) };

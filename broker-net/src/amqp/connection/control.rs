@@ -115,6 +115,11 @@ impl Connection {
         let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &self.node.config, &self.peer)?;
         match self.authenticate(claim, shard) {
             Ok(user) => {
+                if let Some(client) = outputs.client_mut(self.key) {
+                    client.user = Arc::clone(&user);
+                    client.auth_mechanism = mechanism.into();
+                    client.client_properties = Arc::new(start_ok.client_properties.clone());
+                }
                 self.state = State::Tuning { user };
                 let tune = connection::AMQPMethod::Tune(handshake::tune(&self.node.config));
                 outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
@@ -170,6 +175,10 @@ impl Connection {
         self.channel_max = tune_ok.channel_max;
         self.heartbeat = Heartbeat::new(tune_ok.heartbeat, now_ms);
         outputs.set_frame_max(self.key, tune_ok.frame_max);
+        if let Some(client) = outputs.client_mut(self.key) {
+            client.channel_max = tune_ok.channel_max;
+            client.heartbeat_s = tune_ok.heartbeat;
+        }
         self.state = State::Opening { user };
         Ok(())
     }
@@ -184,6 +193,9 @@ impl Connection {
         let vhost = shard.open_vhost(&user, vhost)?;
         let limits = ConnectionLimits { node: self.node.config.connection_max, vhost: None, user: None };
         self.node.census.open_connection(&user, &vhost, limits)?;
+        if let Some(client) = outputs.client_mut(self.key) {
+            client.vhost = Arc::clone(&vhost);
+        }
         self.session = Some(Box::new(Session {
             connection: self.key,
             user,

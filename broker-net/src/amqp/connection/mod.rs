@@ -25,6 +25,7 @@ use super::codec::{
     ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
     unexpected_frame,
 };
+use super::outputs::client::Client;
 use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
 use super::{Census, Config, limits};
@@ -155,7 +156,7 @@ impl Connection {
     pub fn new(peer: Peer, node: Arc<Node>, outputs: &mut Outputs, now_ms: u64) -> Self {
         Self {
             channel_max: node.config.channel_max,
-            key: outputs.open_connection(),
+            key: outputs.open_connection(Client::new(&peer, now_ms)),
             peer,
             state: State::Header,
             frame_max: node.config.initial_frame_max,

@@ -7,6 +7,7 @@ use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
 use rustc_hash::FxHashMap;
 
+use super::reply_to::ReplyConsumer;
 use crate::amqp::channel::confirm::Confirms;
 use crate::amqp::channel::unacked::{Entry, Unacked};
 use crate::amqp::codec::{ChannelId, DeliverPrefix, DeliveryTag, write_deliver};
@@ -21,6 +22,8 @@ pub(crate) struct ChannelOutput {
     /// Ascending by id.
     consumers: Vec<Consumer>,
     by_tag: FxHashMap<Box<str>, ConsumerId>,
+    /// The consumer of direct replies.
+    pub(super) reply_consumer: Option<Box<ReplyConsumer>>,
     /// Messages of `unacked` that count for a prefetch limit.
     prefetched: u32,
     /// Present once `basic.qos` with `global` limited the channel.
@@ -33,6 +36,8 @@ pub(crate) struct ChannelOutput {
     pub(crate) transactional: bool,
     /// The `tx.commit` that waits until its publishes are confirmed.
     pub(crate) committing: Option<RequestId>,
+    /// `basic.qos` for consumers to come, for listings.
+    pub(crate) prefetch_count: u16,
 }
 
 /// A consumer on the channel.
@@ -131,12 +136,14 @@ impl ChannelOutput {
             last_delivery_tag: 0,
             consumers: Vec::new(),
             by_tag: FxHashMap::default(),
+            reply_consumer: None,
             prefetched: 0,
             limit: None,
             confirms: None,
             confirms_due: false,
             transactional: false,
             committing: None,
+            prefetch_count: 0,
         }
     }
 
@@ -173,6 +180,12 @@ impl ChannelOutput {
         if first { Delivered::WrittenFirst } else { Delivered::Written }
     }
 
+    /// Numbers a delivery that needs no settling.
+    pub(super) fn next_delivery_tag(&mut self) -> u64 {
+        self.last_delivery_tag += 1;
+        self.last_delivery_tag
+    }
+
     /// Numbers a message for `basic.get-ok`; `token` is absent if there is nothing to settle.
     pub(crate) fn fetched(&mut self, queue: QueueRef, token: Option<DeliveryToken>) -> DeliveryTag {
         self.last_delivery_tag += 1;
@@ -189,6 +202,20 @@ impl ChannelOutput {
     }
 
     /// Sets the channel's limit, 0 for none.
+    /// Messages delivered or got.
+    pub(crate) fn delivered_count(&self) -> u64 {
+        self.last_delivery_tag
+    }
+
+    pub(crate) fn consumer_count(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// The limit of [`Self::set_limit`]; 0 is none.
+    pub(crate) fn global_prefetch_count(&self) -> u16 {
+        self.limit.as_ref().map_or(0, |limit| limit.prefetch_count)
+    }
+
     pub(crate) fn set_limit(&mut self, prefetch_count: u16) {
         match &mut self.limit {
             Some(limit) => limit.prefetch_count = prefetch_count,
@@ -247,6 +274,11 @@ impl ChannelOutput {
 
     pub(crate) fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
         self.consumer_index(id).and_then(|index| self.consumers.get_mut(index))
+    }
+
+    /// True if a consumer of the channel has this tag.
+    pub(crate) fn has_consumer_tag(&self, consumer_tag: &str) -> bool {
+        self.by_tag.contains_key(consumer_tag) || self.reply_consumer_tag() == Some(consumer_tag)
     }
 
     pub(crate) fn consumer_by_tag(&mut self, consumer_tag: &str) -> Option<&mut Consumer> {

@@ -3,6 +3,7 @@
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef};
 
 use super::channel::{ChannelOutput, Delivered};
+use super::client::Client;
 use super::reply::Requests;
 use crate::amqp::channel::confirm::Confirmation;
 use crate::amqp::codec::{ChannelId, DeliveryTag, write_ack, write_nack};
@@ -26,6 +27,9 @@ pub(crate) struct ConnectionOutput {
     pub(super) frame_max: u32,
     pub(super) capabilities: ClientCapabilities,
     pub(super) flags: Flags,
+    /// Open channels.
+    pub(super) channels: u16,
+    pub(super) client: Box<Client>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +76,7 @@ pub(crate) enum Event {
 }
 
 impl ConnectionOutput {
-    pub(super) fn new(key: ConnectionKey) -> Self {
+    pub(super) fn new(key: ConnectionKey, client: Client) -> Self {
         Self {
             key,
             buffer: Vec::new(),
@@ -84,6 +88,8 @@ impl ConnectionOutput {
             frame_max: limits::INITIAL_FRAME_MAX,
             capabilities: ClientCapabilities::default(),
             flags: Flags::default(),
+            channels: 0,
+            client: Box::new(client),
         }
     }
 

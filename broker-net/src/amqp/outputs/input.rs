@@ -5,6 +5,7 @@ use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
 
 use super::Outputs;
 use super::channel::ChannelOutput;
+use super::client::Client;
 use super::half::{ConnectionOutput, Event, Gate, write_due_confirms};
 use super::reply::{self, Outcome, Request};
 use crate::amqp::codec::{ChannelId, reply_text, write_heartbeat, write_method};
@@ -15,9 +16,9 @@ use crate::amqp::limits;
 const NO_CONNECTION: ConnectionKey = ConnectionKey { slot: u32::MAX, epoch: u32::MAX };
 
 impl Outputs {
-    pub(crate) fn open_connection(&mut self) -> ConnectionKey {
+    pub(crate) fn open_connection(&mut self, client: Client) -> ConnectionKey {
         // The key is known once the slot is.
-        let key = self.connections.insert(ConnectionOutput::new(NO_CONNECTION));
+        let key = self.connections.insert(ConnectionOutput::new(NO_CONNECTION, client));
         if let Some(connection) = self.connections.get_mut(key) {
             connection.key = key;
         }
@@ -44,6 +45,9 @@ impl Outputs {
     }
 
     pub(crate) fn open_channel(&mut self, connection: ConnectionKey, number: ChannelId) -> ChannelKey {
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.channels += 1;
+        }
         self.channels.insert(ChannelOutput::new(connection, number))
     }
 
@@ -55,6 +59,7 @@ impl Outputs {
         let Some(connection) = self.connections.get_mut(channel.connection) else {
             return;
         };
+        connection.channels = connection.channels.saturating_sub(1);
         if !connection.flags.closing {
             self.counted.messages_confirmed += write_due_confirms(connection.buffer(&mut self.pool), &mut channel);
         }

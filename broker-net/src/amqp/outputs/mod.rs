@@ -6,15 +6,19 @@
 //! nothing to write holds no buffer.
 
 pub(crate) mod channel;
+pub(crate) mod client;
 mod half;
 mod input;
 mod outcome;
 pub(crate) mod reply;
+mod reply_to;
 pub(crate) mod slots;
 
 use amq_protocol::protocol::{AMQPClass, basic, connection};
+use broker_core::admin::{ChannelInfo, ConnectionInfo};
 use broker_core::error::ConnectionError;
-use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId};
+use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId, ShardId};
+use broker_core::model::message::Message;
 use broker_core::session::{Delivery, Reply, Sessions};
 use broker_core::shard::Shard;
 
@@ -108,6 +112,8 @@ impl Outputs {
             }
         }
         connection.flags.written = true;
+        connection.client.socket.send_cnt += 1;
+        connection.client.socket.send_oct += connection.buffer.len() as u64;
         Some(std::mem::take(&mut connection.buffer))
     }
 
@@ -192,6 +198,14 @@ impl Sessions for Outputs {
         let frame_max = connection.frame_max;
         let delivered = channel.deliver(connection.buffer(&mut self.pool), &delivery, frame_max);
         connection.delivered(delivered, delivery.channel, delivery.consumer, &mut self.ready);
+    }
+
+    fn deliver_reply(&mut self, channel: ChannelKey, message: Message<'_>) -> bool {
+        self.write_reply(channel, &message)
+    }
+
+    fn consumes_replies(&self, channel: ChannelKey, reply_name: &str) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.consumes_replies(reply_name))
     }
 
     fn confirm(&mut self, channel: ChannelKey, first: u64, last: u64, accepted: bool) {
@@ -283,6 +297,14 @@ impl Sessions for Outputs {
 
     fn has_output(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>) {
+        self.connection_rows(shard, from, limit)
+    }
+
+    fn list_channels(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ChannelInfo>, Option<usize>) {
+        self.channel_rows(shard, from, limit)
     }
 
     fn close_connection(&mut self, connection: ConnectionKey, error: ConnectionError) {

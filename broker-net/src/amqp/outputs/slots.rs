@@ -87,6 +87,26 @@ impl<T> Slots<T> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
     }
 
+    /// Rows made of values from the slot `from` on, `limit` at the most, and the slot after them if there are more.
+    pub(crate) fn slice<K: Key, R>(
+        &self,
+        from: usize,
+        limit: usize,
+        row: impl Fn(K, &T) -> R,
+    ) -> (Vec<R>, Option<usize>) {
+        let mut rows = Vec::new();
+        for (index, slot) in self.slots.iter().enumerate().skip(from) {
+            if rows.len() >= limit {
+                return (rows, Some(index));
+            }
+            let key = u32::try_from(index).map(|index| K::new(index, slot.epoch));
+            if let (Some(value), Ok(key)) = (&slot.value, key) {
+                rows.push(row(key, value));
+            }
+        }
+        (rows, None)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

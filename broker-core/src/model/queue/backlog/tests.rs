@@ -13,7 +13,7 @@ fn position(segment: u32, seq: u64) -> Position {
 }
 
 fn entry(log: LogKind, segment: u32, seq: u64) -> Entry {
-    Entry { seq: Seq(seq), position: position(segment, seq), log, redelivered: false }
+    Entry { seq: Seq(seq), position: position(segment, seq), log, lane: 0, redelivered: false }
 }
 
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl Model {
                 moved.push(broker_store::Entry { seq: Seq(*seq), position: position(active, *seq) });
             }
         }
-        self.backlog.relocate(LogKind::Durable, SegmentId(old), &moved);
+        self.backlog.relocate((LogKind::Durable, 0), SegmentId(old), &moved);
         for held in &mut self.popped {
             if held.log == LogKind::Durable && held.position.segment.0 == old {
                 held.position = position(active, held.seq.0);

@@ -1,0 +1,251 @@
+//! What listings are made of. Names are shared with the shard's own tables, so a row costs no copy of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, PartitionId, ShardId};
+use crate::model::exchange::ExchangeDefinition;
+use crate::model::policy::EffectivePolicy;
+
+/// A connection, whichever shard it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionAddress {
+    /// The shard of the socket.
+    pub shard: ShardId,
+    /// The connection there.
+    pub connection: ConnectionKey,
+}
+
+/// An exchange.
+#[derive(Clone, Debug)]
+pub struct ExchangeInfo {
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// What its declarer said.
+    pub definition: Arc<ExchangeDefinition>,
+    /// What policies say.
+    pub policy: Option<Arc<EffectivePolicy>>,
+}
+
+/// What a queue counts since it was made or the broker started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounters {
+    /// Messages that came in.
+    pub publish: u64,
+    /// Messages delivered to consumers that acknowledge.
+    pub deliver: u64,
+    /// Messages delivered to consumers that do not.
+    pub deliver_no_ack: u64,
+    /// Messages taken by `basic.get`, to be acknowledged.
+    pub get: u64,
+    /// Messages taken by `basic.get` without acknowledgement.
+    pub get_no_ack: u64,
+    /// `basic.get`s that found nothing.
+    pub get_empty: u64,
+    /// Acknowledgements.
+    pub ack: u64,
+    /// Deliveries and gets of messages that were delivered before.
+    pub redeliver: u64,
+}
+
+/// A queue, as the shard that runs it sees it.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
+pub struct QueueInfo {
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It goes when its last consumer has gone.
+    pub auto_delete: bool,
+    /// It belongs to one connection.
+    pub exclusive: bool,
+    /// That connection.
+    pub owner: Option<ConnectionAddress>,
+    /// The arguments of its declare.
+    pub arguments: FieldTable,
+    /// What policies say.
+    pub policy: Option<Arc<EffectivePolicy>>,
+    /// The shard that runs it.
+    pub shard: ShardId,
+    /// Where it is stored.
+    pub partition: PartitionId,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Messages ready to be delivered.
+    pub messages_ready: u64,
+    /// Messages delivered and not settled.
+    pub messages_unacknowledged: u64,
+    /// Its consumers.
+    pub consumers: u64,
+    /// One of them is the only one allowed (`basic.consume` with `exclusive`): its tag.
+    pub exclusive_consumer_tag: Option<Arc<str>>,
+    /// What it has counted.
+    pub counters: QueueCounters,
+}
+
+/// A consumer of a queue.
+#[derive(Clone, Debug)]
+pub struct ConsumerInfo {
+    /// The virtual host of its queue.
+    pub vhost: Arc<str>,
+    /// Its queue.
+    pub queue: Arc<str>,
+    /// The shard of its connection; names its channel together with `channel`.
+    pub shard: ShardId,
+    /// Its channel there.
+    pub channel: ChannelKey,
+    /// Its number on the channel.
+    pub consumer: ConsumerId,
+    /// Its tag.
+    pub consumer_tag: Arc<str>,
+    /// What it gets has to be acknowledged.
+    pub ack_required: bool,
+    /// No other consumer may be on the queue.
+    pub exclusive: bool,
+    /// Unacknowledged messages it may hold; 0 is no limit.
+    pub prefetch_count: u16,
+}
+
+/// What the sockets of a connection have moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketCounters {
+    /// Bytes read.
+    pub recv_oct: u64,
+    /// Reads.
+    pub recv_cnt: u64,
+    /// Bytes written.
+    pub send_oct: u64,
+    /// Writes.
+    pub send_cnt: u64,
+    /// Bytes waiting to be written.
+    pub send_pend: u64,
+}
+
+/// Where a connection is in its life; [`Self::name`] is RabbitMQ's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionState {
+    /// The handshake is not over.
+    Starting,
+    /// Open.
+    Running,
+    /// Open and not read, because its publishing is to stop for a while.
+    Flow,
+    /// A resource alarm is on: its next publish will block it.
+    Blocking,
+    /// Not read because of a resource alarm.
+    Blocked,
+    /// Being closed.
+    Closing,
+}
+
+impl ConnectionState {
+    /// The word in listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Flow => "flow",
+            Self::Blocking => "blocking",
+            Self::Blocked => "blocked",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Names it.
+    pub address: ConnectionAddress,
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// The broker's end.
+    pub local: SocketAddr,
+    /// Who logged in. Empty before.
+    pub user: Arc<str>,
+    /// The virtual host that was opened. Empty before.
+    pub vhost: Arc<str>,
+    /// The SASL mechanism used.
+    pub auth_mechanism: Arc<str>,
+    /// Where it is in its life.
+    pub state: ConnectionState,
+    /// Open channels.
+    pub channels: u16,
+    /// Channels it may open.
+    pub channel_max: u16,
+    /// Bytes of a frame.
+    pub frame_max: u32,
+    /// Heartbeat timeout, in seconds; 0 is none.
+    pub heartbeat_s: u16,
+    /// What the client said about itself.
+    pub client_properties: Arc<FieldTable>,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+    /// It is encrypted.
+    pub tls: bool,
+    /// What its socket has moved.
+    pub socket: SocketCounters,
+}
+
+impl ConnectionInfo {
+    /// RabbitMQ's name of a connection: `127.0.0.1:50000 -> 127.0.0.1:5672`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} -> {}", end(self.peer), end(self.local))
+    }
+}
+
+/// Address and port as RabbitMQ writes them: without brackets around IPv6 addresses.
+fn end(address: SocketAddr) -> String {
+    format!("{}:{}", address.ip().to_canonical(), address.port())
+}
+
+/// What a channel counts since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelCounters {
+    /// Messages received.
+    pub publish: u64,
+    /// Messages confirmed.
+    pub confirm: u64,
+    /// Messages returned as unroutable.
+    pub return_unroutable: u64,
+    /// Messages delivered or got.
+    pub deliver_get: u64,
+    /// Messages settled.
+    pub ack: u64,
+}
+
+/// A channel.
+#[derive(Clone, Debug)]
+pub struct ChannelInfo {
+    /// Its connection.
+    pub connection: ConnectionAddress,
+    /// Names it on the connection's shard.
+    pub channel: ChannelKey,
+    /// Its number.
+    pub number: u16,
+    /// In confirm mode.
+    pub confirm: bool,
+    /// In transactional mode.
+    pub transactional: bool,
+    /// `basic.qos` for consumers to come; 0 is no limit.
+    pub prefetch_count: u16,
+    /// `basic.qos` with `global`; 0 is no limit.
+    pub global_prefetch_count: u16,
+    /// Consumers.
+    pub consumers: u32,
+    /// Messages delivered and not settled.
+    pub messages_unacknowledged: u64,
+    /// Messages received and not confirmed.
+    pub messages_unconfirmed: u64,
+    /// Messages published in the transaction.
+    pub messages_uncommitted: u64,
+    /// What it has counted.
+    pub counters: ChannelCounters,
+}

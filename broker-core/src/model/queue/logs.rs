@@ -1,0 +1,48 @@
+//! The two logs of a partition, as its queues use them.
+
+use broker_store::{Log, LogKind};
+
+use super::backlog::Entry;
+use crate::model::message::Message;
+
+/// The two logs of a partition.
+#[derive(Debug)]
+pub struct Logs {
+    /// Persistent messages of durable queues.
+    pub durable: Log,
+    /// Everything else; lost at a restart.
+    pub volatile: Log,
+}
+
+impl Logs {
+    /// The log of this kind.
+    pub fn of(&mut self, kind: LogKind) -> &mut Log {
+        match kind {
+            LogKind::Durable => &mut self.durable,
+            LogKind::Volatile => &mut self.volatile,
+        }
+    }
+
+    /// The message that an entry stands for.
+    pub(super) fn read(&self, entry: &Entry) -> Read<'_> {
+        let log = match entry.log {
+            LogKind::Durable => &self.durable,
+            LogKind::Volatile => &self.volatile,
+        };
+        match log.read(entry.position) {
+            Ok(Some(payload)) => Message::from_stored(payload).map_or(Read::Lost, Read::Message),
+            Ok(None) => Read::Elsewhere,
+            Err(_) => Read::Lost,
+        }
+    }
+}
+
+/// What there is of a message.
+pub(super) enum Read<'a> {
+    /// Its bytes.
+    Message(Message<'a>),
+    /// Its bytes are on disk only.
+    Elsewhere,
+    /// Its bytes are damaged: the log has reported it.
+    Lost,
+}

@@ -1,0 +1,161 @@
+//! What a queue has beyond a plain one: settings, priorities, messages that expire, limits, dead letters. A plain queue has none of it and
+//! pays one comparison.
+
+use std::collections::VecDeque;
+
+use broker_store::QueueId;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use super::backlog::Entry;
+use super::lane::Lane;
+use super::settings::{Overflow, QueueSettings};
+
+/// Why a message is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeathReason {
+    /// A consumer refused it and did not want it requeued.
+    Rejected,
+    /// Its time to live has passed.
+    Expired,
+    /// The queue was full.
+    Maxlen,
+    /// It was delivered too often.
+    DeliveryLimit,
+}
+
+impl DeathReason {
+    /// Its name in `x-death`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Maxlen => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// A message that has died and whose dead letter is on its way; see [`Queue::buried`](super::Queue::buried).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeadToken(pub u32);
+
+/// A dead message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dead {
+    pub(super) entry: Entry,
+    pub(super) reason: DeathReason,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Special {
+    pub(super) settings: QueueSettings,
+    /// Lanes above the queue's own, by descending priority; only those that were used.
+    pub(super) lanes: Vec<Lane>,
+    /// Dead messages whose letters have not been handed out.
+    pub(super) dead: VecDeque<Dead>,
+    /// Those that have.
+    pub(super) leaving: Slab<Dead>,
+    /// No dead letter is handed out before, in milliseconds since the Unix epoch.
+    pub(super) retry_dead_ms: u64,
+    /// Bytes of the bodies of ready messages; counted only where there is a limit for them.
+    ready_bytes: u64,
+    /// The records of recovered messages have been counted instead of their bodies: so many.
+    uncounted: u64,
+    /// Body lengths of messages that are unacknowledged, where they are counted, by lane and sequence number.
+    held_bytes: FxHashMap<(u8, u64), u32>,
+    /// Since when nobody uses the queue, once that is known.
+    pub(super) idle_since_ms: Option<u64>,
+    /// When the queue wants to be pumped without any other reason.
+    pub(super) due_ms: Option<u64>,
+}
+
+impl Special {
+    /// The lane of a priority, made if need be.
+    pub(super) fn lane(&mut self, queue: QueueId, level: u8) -> &mut Lane {
+        let at = match self.lanes.binary_search_by(|lane| level.cmp(&lane.level())) {
+            Ok(at) => at,
+            Err(at) => {
+                self.lanes.insert(at, Lane::new(queue.in_lane(level.into())));
+                at
+            }
+        };
+        &mut self.lanes[at]
+    }
+
+    /// Ready messages above the queue's own lane.
+    pub(super) fn lanes_len(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.ready.len()).sum()
+    }
+
+    /// True if body lengths are counted.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.settings.max_length_bytes.is_some()
+    }
+
+    /// True if one message more, with a body of `body` bytes, would be too much for a queue that refuses what is too much.
+    pub(super) fn refuses(&self, ready: u64, body: u64) -> bool {
+        self.settings.overflow != Overflow::DropHead
+            && (self.settings.max_length.is_some_and(|limit| ready + 1 > limit)
+                || self.settings.max_length_bytes.is_some_and(|limit| self.ready_bytes + body > limit))
+    }
+
+    /// True if the head is to be dropped.
+    pub(super) fn overflows(&self, ready: u64) -> bool {
+        self.settings.overflow == Overflow::DropHead
+            && ready > 0
+            && (self.settings.max_length.is_some_and(|limit| ready > limit)
+                || self.settings.max_length_bytes.is_some_and(|limit| self.ready_bytes > limit))
+    }
+
+    /// Messages whose bodies nobody has counted are there: `count` records of `bytes` bytes.
+    pub(super) fn recovered(&mut self, count: u64, bytes: u64) {
+        self.uncounted = count;
+        self.ready_bytes = bytes;
+    }
+
+    /// The first of the recovered messages has been read: its record has `overhead` bytes beyond the body. The others are taken to have
+    /// as many, so that the count is right for messages of one kind.
+    pub(super) fn count_recovered(&mut self, overhead: u64) {
+        let uncounted = std::mem::take(&mut self.uncounted);
+        self.ready_bytes = self.ready_bytes.saturating_sub(uncounted.saturating_mul(overhead));
+    }
+
+    /// True until [`Self::count_recovered`], if there is something to count.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.uncounted > 0 && self.counts_bytes()
+    }
+
+    /// A message has become ready.
+    pub(super) fn came(&mut self, body: usize) {
+        if self.counts_bytes() {
+            self.ready_bytes += body as u64;
+        }
+    }
+
+    /// A message is ready no more. `left` are ready still.
+    pub(super) fn went(&mut self, body: usize, left: u64) {
+        if self.counts_bytes() {
+            self.ready_bytes = if left == 0 { 0 } else { self.ready_bytes.saturating_sub(body as u64) };
+        }
+    }
+
+    /// A message is unacknowledged.
+    pub(super) fn held(&mut self, entry: Entry, body: usize) {
+        if self.counts_bytes() {
+            self.held_bytes.insert((entry.lane, entry.seq.0), u32::try_from(body).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// An unacknowledged message has been settled; returns its body's length.
+    pub(super) fn unheld(&mut self, entry: Entry) -> usize {
+        self.held_bytes.remove(&(entry.lane, entry.seq.0)).unwrap_or(0) as usize
+    }
+
+    /// Nothing is ready any more.
+    pub(super) fn purged(&mut self) {
+        self.ready_bytes = 0;
+        self.uncounted = 0;
+    }
+}

@@ -1,0 +1,136 @@
+//! What a shard lists for administrators, in slices of [`SLICE_ROWS`] rows. A slice begins at a place in the table that it is
+//! taken from, not at a row, so tables may change between two slices.
+
+use std::sync::Arc;
+
+use broker_store::QueueId;
+
+use super::registrar::REGISTRAR;
+use super::{Hosted, Shard};
+use crate::admin::{ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, QueueInfo, SLICE_ROWS};
+use crate::ids::ShardId;
+use crate::model::binding::BindingDefinition;
+
+impl Shard {
+    /// The shard whose copy of the topology is ahead of all others, and to which changes are sent.
+    pub(crate) const REGISTRAR: ShardId = REGISTRAR;
+
+    /// Which shard this is.
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Everything that administrators define; see [`Definition`].
+    pub(crate) fn list_definitions(&self) -> Vec<Definition> {
+        self.topology.definitions().collect()
+    }
+
+    /// Exchanges of a virtual host.
+    pub(crate) fn list_exchanges(&self, vhost: &str, from: usize) -> (Vec<ExchangeInfo>, Option<usize>) {
+        let Some((name, vhost)) = self.topology.vhost(vhost) else {
+            return (Vec::new(), None);
+        };
+        let info = |definition: &Arc<_>| ExchangeInfo {
+            vhost: Arc::clone(name),
+            definition: Arc::clone(definition),
+            policy: None,
+        };
+        slice(vhost.routing.exchanges().map(info), from)
+    }
+
+    /// Bindings of a virtual host.
+    pub(crate) fn list_bindings(&self, vhost: &str, from: usize) -> (Vec<BindingDefinition>, Option<usize>) {
+        match self.topology.vhost(vhost) {
+            Some((_, vhost)) => slice(vhost.routing.bindings(), from),
+            None => (Vec::new(), None),
+        }
+    }
+
+    /// Queues of this shard.
+    pub(crate) fn list_queues(&self, vhost: Option<&str>, from: usize) -> (Vec<QueueInfo>, Option<usize>) {
+        self.list_hosted(from, |hosted, rows| {
+            rows.extend(self.info_of(hosted).filter(|info| vhost.is_none_or(|vhost| vhost == &*info.vhost)));
+        })
+    }
+
+    /// Consumers of the queues of this shard.
+    pub(crate) fn list_consumers(&self, vhost: Option<&str>, from: usize) -> (Vec<ConsumerInfo>, Option<usize>) {
+        self.list_hosted(from, |hosted, rows| {
+            let row = self.topology.queue(hosted.id);
+            let Some(row) = row.filter(|row| vhost.is_none_or(|vhost| vhost == &*row.vhost)) else {
+                return;
+            };
+            rows.extend(hosted.machine.consumers().map(|consumer| ConsumerInfo {
+                vhost: Arc::clone(&row.vhost),
+                queue: Arc::clone(&row.name),
+                shard: consumer.address.shard,
+                channel: consumer.address.channel,
+                consumer: consumer.id,
+                consumer_tag: Arc::clone(&consumer.consumer_tag),
+                ack_required: !consumer.no_ack,
+                exclusive: consumer.exclusive,
+                prefetch_count: consumer.prefetch_count,
+            }));
+        })
+    }
+
+    /// The shard that runs a queue.
+    pub(crate) fn shard_of_queue(&self, vhost: &str, name: &str) -> Option<ShardId> {
+        let (_, row) = self.topology.find_queue(vhost, name)?;
+        Some(self.placement.shard_of(row.partition))
+    }
+
+    /// A queue of this shard.
+    pub(crate) fn queue_info(&self, vhost: &str, name: &str) -> Option<QueueInfo> {
+        let (id, _) = self.topology.find_queue(vhost, name)?;
+        self.info_of(self.hosted(id)?)
+    }
+
+    fn hosted(&self, queue: QueueId) -> Option<&Hosted> {
+        self.queues.get(*self.slots.get(&queue)? as usize)
+    }
+
+    fn info_of(&self, hosted: &Hosted) -> Option<QueueInfo> {
+        let row = self.topology.queue(hosted.id)?;
+        let exclusive_consumer = hosted.machine.consumers().find(|consumer| consumer.exclusive);
+        Some(QueueInfo {
+            vhost: Arc::clone(&row.vhost),
+            name: Arc::clone(&row.name),
+            durable: row.durable,
+            auto_delete: row.auto_delete,
+            exclusive: row.owner.is_some(),
+            owner: row.owner.map(|owner| ConnectionAddress { shard: owner.shard, connection: owner.connection }),
+            arguments: row.arguments.as_deref().cloned().unwrap_or_default(),
+            policy: None,
+            shard: self.id,
+            partition: hosted.partition,
+            deleting: hosted.closing,
+            messages_ready: hosted.machine.message_count(),
+            messages_unacknowledged: hosted.machine.unacked_count() as u64,
+            consumers: hosted.machine.consumer_count() as u64,
+            exclusive_consumer_tag: exclusive_consumer.map(|consumer| Arc::clone(&consumer.consumer_tag)),
+            counters: hosted.counters,
+        })
+    }
+
+    /// Goes through the table of queues from a place until there are enough rows or queues.
+    fn list_hosted<T>(&self, from: usize, mut add: impl FnMut(&Hosted, &mut Vec<T>)) -> (Vec<T>, Option<usize>) {
+        let mut rows = Vec::new();
+        let end = self.queues.capacity();
+        for place in from..end {
+            if rows.len() >= SLICE_ROWS || place - from >= 4 * SLICE_ROWS {
+                return (rows, Some(place));
+            }
+            if let Some(hosted) = self.queues.get(place) {
+                add(hosted, &mut rows);
+            }
+        }
+        (rows, None)
+    }
+}
+
+fn slice<T>(all: impl Iterator<Item = T>, from: usize) -> (Vec<T>, Option<usize>) {
+    let rows: Vec<T> = all.skip(from).take(SLICE_ROWS).collect();
+    let next = (rows.len() == SLICE_ROWS).then_some(from + SLICE_ROWS);
+    (rows, next)
+}
