@@ -31,6 +31,12 @@ impl Stamp {
         Self((now_ms & !Self::MARKS) | Self::DEAD_LETTERED | if rerouted { Self::REROUTED } else { 0 })
     }
 
+    /// The same marks at another time: of a message that was held back until `now_ms`.
+    #[must_use]
+    pub const fn held_until(self, now_ms: u64) -> Self {
+        Self((self.0 & Self::MARKS) | (now_ms & !Self::MARKS))
+    }
+
     /// Time of publishing, or of being dead-lettered, in milliseconds since the Unix epoch.
     #[must_use]
     pub const fn published_ms(self) -> u64 {

@@ -15,8 +15,8 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, MatchInput, NewBinding, PREDECLARED,
-    TopicScratch, hash,
+    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, NewBinding,
+    PREDECLARED, TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
 use crate::model::properties::Properties;
@@ -62,6 +62,7 @@ pub struct Removed {
 #[derive(Debug, Default)]
 pub struct Route {
     queues: Vec<QueueId>,
+    held_back: Vec<QueueId>,
     depends_on_message: bool,
     /// Source of random numbers, advanced with each message.
     random: u64,
@@ -77,6 +78,12 @@ impl Route {
         &self.queues
     }
 
+    /// The stores of exchanges that hold the message back, each once.
+    #[must_use]
+    pub fn held_back(&self) -> &[QueueId] {
+        &self.held_back
+    }
+
     /// More than exchange and routing keys decided. If not, every message with the same ones goes to the same queues
     /// until the table changes.
     #[must_use]
@@ -86,6 +93,7 @@ impl Route {
 
     fn clear(&mut self) {
         self.queues.clear();
+        self.held_back.clear();
         self.depends_on_message = false;
         self.work.clear();
         self.seen.clear();
@@ -398,17 +406,18 @@ impl RoutingTable {
 /// Routing.
 impl RoutingTable {
     /// Finds the queues for a message published to `exchange` with these routing keys: its own, and those of its CC
-    /// and BCC headers.
+    /// and BCC headers. It was published at `published_ms`.
     pub fn route(
         &self,
         exchange: ExchangeId,
         routing_keys: &[&str],
         properties: &Properties<'_>,
+        published_ms: u64,
         route: &mut Route,
     ) {
         route.clear();
         route.random = route.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let input = MatchInput::new(routing_keys, properties, hash::mix(route.random));
+        let input = MatchInput::new(routing_keys, properties, published_ms, hash::mix(route.random));
         route.visit(exchange);
         while let Some(exchange) = route.work.pop() {
             self.route_one(exchange, &input, route);
@@ -424,6 +433,12 @@ impl RoutingTable {
             return;
         }
         route.depends_on_message |= exchange.index.depends_on_message();
+        if exchange.definition.kind == ExchangeType::DelayedMessage {
+            route.depends_on_message = true;
+            if let (Some(store), Some(_)) = (exchange.definition.store, input.due_at()) {
+                return route.held_back.push(QueueId(store));
+            }
+        }
         let mut matched = false;
         let mut topic = std::mem::take(&mut route.topic);
         exchange.index.find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {

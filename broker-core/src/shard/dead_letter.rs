@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::internal::Origin;
-use super::publisher::Target;
 use crate::ids::{QueueId, QueueRef};
 use crate::model::dead_letter::DeadLetter;
 use crate::model::message::{Message, Traits};
@@ -101,14 +100,15 @@ impl Shard {
             None => letter.routing_keys.iter().map(String::as_str).collect(),
         };
         let properties = Properties::parse(&letter.properties).unwrap_or_default();
-        let routed = self.route(&vhost, &destination.exchange, &keys, &properties);
-        let mut targets: Vec<Target> = routed.map_or_else(|_| Vec::new(), |(targets, _)| targets.into_vec());
+        let mut routed = self.route(&vhost, &destination.exchange, &keys, &properties).unwrap_or_default();
         if waiting.reason != DeathReason::Rejected {
+            let mut targets = std::mem::take(&mut routed.targets).into_vec();
             targets
                 .retain(|target| self.topology.queue(target.queue).is_some_and(|row| !letter.is_cycle(&row.name)));
+            routed.targets = targets.into();
         }
         self.stats.count_death(waiting.reason);
-        if targets.is_empty() {
+        if routed.targets.is_empty() && routed.held_back.is_empty() {
             // At least once means that somebody gets it.
             return self.dead_letter_done(queue, waiting.token, !destination.at_least_once);
         }
@@ -123,7 +123,7 @@ impl Shard {
             Some(token) => Origin::DeadLetter { queue, token, at_least_once: destination.at_least_once },
             None => Origin::Nothing,
         };
-        self.publish_internally(sessions, &targets, message, Traits::of(&properties), origin);
+        self.publish_internally(sessions, &routed, message, Traits::of(&properties), origin);
     }
 
     /// Virtual host, name and dead-letter exchange of a queue; nothing if it is gone or has none.

@@ -7,8 +7,8 @@
 use rustc_hash::FxHashMap;
 
 use super::Shard;
-use super::publisher::Target;
-use crate::ids::{ChannelKey, QueueId};
+use super::publish::Routed;
+use crate::ids::{ChannelKey, QueueId, Seq};
 use crate::model::message::{Message, Traits};
 use crate::model::queue::DeadToken;
 use crate::session::Sessions;
@@ -24,6 +24,13 @@ const MAX_IN_FLIGHT: usize = 4096;
 pub(super) enum Origin {
     /// Nothing: nobody waits for it.
     Nothing,
+    /// A message that an exchange held back.
+    HeldBack {
+        /// The store of the exchange.
+        store: QueueId,
+        /// Its number there.
+        seq: Seq,
+    },
     /// A message that died in a queue.
     DeadLetter {
         /// The queue.
@@ -51,6 +58,11 @@ pub(super) struct Internal {
 }
 
 impl Internal {
+    /// True if none is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// True while no more should be published.
     pub(super) fn is_full(&self) -> bool {
         self.in_flight.len() >= MAX_IN_FLIGHT
@@ -58,20 +70,20 @@ impl Internal {
 }
 
 impl Shard {
-    /// Gives a message to `targets`, ascending by shard and partition. [`Self::origin_done`] follows, in this call or later.
+    /// Gives a message to its queues, and to exchanges that hold it back. [`Self::origin_done`] follows, in this call or later.
     ///
     /// Not to be called while a queue is borrowed, and better not while [`Internal::is_full`] or [`Self::congested`].
     pub(super) fn publish_internally(
         &mut self,
         sessions: &mut impl Sessions,
-        targets: &[Target],
+        routed: &Routed,
         message: Message<'_>,
         traits: Traits,
         origin: Origin,
     ) {
         self.internal.last_seq += 1;
         let seq = self.internal.last_seq;
-        let published = self.hand_out(sessions, targets, message, traits, Some((self.id, INTERNAL, seq)));
+        let published = self.hold_back(sessions, routed, message, traits, Some((self.id, INTERNAL, seq)));
         if published.pending_confirms == 0 {
             return self.origin_done(sessions, origin, !published.refused);
         }
@@ -110,6 +122,7 @@ impl Shard {
     fn origin_done(&mut self, _sessions: &mut impl Sessions, origin: Origin, accepted: bool) {
         match origin {
             Origin::Nothing => {}
+            Origin::HeldBack { store, seq } => self.released_arrived(store, seq, accepted),
             Origin::DeadLetter { queue, token, at_least_once } => {
                 self.dead_letter_done(queue, Some(token), accepted || !at_least_once);
             }

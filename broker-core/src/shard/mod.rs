@@ -9,6 +9,7 @@
 //! | `access` | authentication, virtual hosts |
 //! | `admin`, `listing`, `definitions` | administrators' requests and listings |
 //! | `publish` | a message on its way into queues |
+//! | `delays` | exchanges that hold messages back |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
 //! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
@@ -25,6 +26,7 @@ use slab::Slab;
 
 use self::admin::Desk;
 use self::dead_letter::DeadLetters;
+use self::delays::HeldBack;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
 use self::partition::Partition;
@@ -49,6 +51,7 @@ mod confirms;
 mod dead_letter;
 mod define;
 mod definitions;
+mod delays;
 pub mod driver;
 mod internal;
 mod listing;
@@ -95,6 +98,8 @@ pub struct Shard {
     waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
     /// Shards, this one included, that have a partition whose disk is full.
     disk_full: Vec<ShardId>,
+    /// What exchanges hold back.
+    held_back: HeldBack,
     /// What the shard itself publishes.
     internal: Internal,
     dead_letters: DeadLetters,
@@ -109,6 +114,7 @@ pub struct Shard {
     scratch_queues: Vec<QueueId>,
     scratch_targets: NumberedTargets,
     scratch_special: Vec<u32>,
+    scratch_message: Vec<u8>,
 }
 
 /// A queue of this shard.
@@ -197,6 +203,7 @@ impl Shard {
             exclusive_owners: FxHashMap::default(),
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
+            held_back: HeldBack::default(),
             internal: Internal::default(),
             dead_letters: DeadLetters::default(),
             timers: Timers::default(),
@@ -207,6 +214,7 @@ impl Shard {
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),
             scratch_special: Vec::new(),
+            scratch_message: Vec::new(),
         }
     }
 
@@ -243,6 +251,7 @@ impl Shard {
     pub fn stats(&self) -> ShardStats {
         let mut stats = self.stats;
         stats.queues = self.queues.len() as u64;
+        stats.messages_delayed = self.held_back.message_count();
         for (_, hosted) in &self.queues {
             stats.messages_ready += hosted.machine.message_count();
             stats.messages_unacked += hosted.machine.unacked_count() as u64;

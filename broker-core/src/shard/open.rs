@@ -37,6 +37,7 @@ impl Definitions {
             .iter()
             .filter_map(|change| match change {
                 Change::QueueDeclared { definition, .. } => Some(definition.id),
+                Change::ExchangeDeclared { definition, .. } => definition.store,
                 _ => None,
             })
             .collect();
@@ -93,6 +94,7 @@ pub(super) async fn shard(
     id: ShardId,
     placement: Placement,
     definitions: &Definitions,
+    now_ms: u64,
 ) -> Result<(Shard, Found), StoreError> {
     let mut found = Found::default();
     let mut partitions = Vec::new();
@@ -115,8 +117,10 @@ pub(super) async fn shard(
         partitions.push(Partition::new(partition, Logs { durable, volatile }));
     }
     let mut shard = Shard::new(id, placement, partitions);
+    shard.set_now_ms(now_ms);
     for change in &definitions.changes {
-        shard.topology.apply(change);
+        let applied = shard.topology.apply(change);
+        shard.apply_to_stores(change, &applied);
         if let Change::QueueDeclared { definition, partition, .. } = change
             && placement.shard_of(*partition) == id
         {
@@ -124,6 +128,7 @@ pub(super) async fn shard(
             shard.host(QueueId(definition.id), *partition, machine);
         }
     }
+    recovered.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));
     if id == REGISTRAR {
         let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shard.registrar.queue_ids = std::mem::take(&mut ids);

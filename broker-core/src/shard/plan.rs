@@ -157,6 +157,7 @@ impl<'a> Planner<'a> {
             auto_delete: *auto_delete,
             internal: *internal,
             arguments: arguments.clone(),
+            store: None,
         };
         if let Some((_, existing)) = self.topology.find_exchange(self.who.vhost, exchange) {
             existing.check_equivalent(&declared, self.who.vhost)?;

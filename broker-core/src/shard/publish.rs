@@ -30,6 +30,17 @@ pub(super) enum Accepted {
     Overflow,
 }
 
+/// Where a message goes.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    /// Its queues.
+    pub targets: Targets,
+    /// Stores of the exchanges that hold it back.
+    pub held_back: Vec<QueueId>,
+    /// Another message with the same exchange and key goes the same way.
+    pub cacheable: bool,
+}
+
 impl Shard {
     /// Routes a message and gives it to its queues.
     ///
@@ -81,13 +92,17 @@ impl Shard {
         let targets = if publisher.seek(message.routing_key) {
             publisher.targets()
         } else {
-            let (targets, cacheable) =
-                self.route(caller.vhost, message.exchange, &[message.routing_key], &properties)?;
-            if cacheable {
-                publisher.remember(message.routing_key, targets);
+            let routed = self.route(caller.vhost, message.exchange, &[message.routing_key], &properties)?;
+            if !routed.held_back.is_empty() {
+                self.stats.messages_routed += 1;
+                let published = self.hold_back(sessions, &routed, message, traits, confirm);
+                return self.check_refused(published, publish.confirm);
+            }
+            if routed.cacheable {
+                publisher.remember(message.routing_key, routed.targets);
                 publisher.targets()
             } else {
-                uncached = targets;
+                uncached = routed.targets;
                 &uncached
             }
         };
@@ -119,21 +134,23 @@ impl Shard {
             .error(format!("user_id property set to '{user_id}' but authenticated user was '{actual}'")))
     }
 
-    /// The queues for a message, and whether another message with the same key goes to the same ones.
+    /// Where a message goes.
     pub(super) fn route(
         &mut self,
         vhost: &str,
         exchange: &str,
         routing_keys: &[&str],
         properties: &Properties<'_>,
-    ) -> Result<(Targets, bool), AmqpError> {
+    ) -> Result<Routed, AmqpError> {
         let mut queues = std::mem::take(&mut self.scratch_queues);
         queues.clear();
-        let by_message = self.topology.route(vhost, exchange, routing_keys, properties, &mut queues)?;
+        let route = self.topology.route(vhost, exchange, routing_keys, properties, self.now_ms)?;
+        let (cacheable, held_back) = (!route.depends_on_message(), route.held_back().to_vec());
+        queues.extend_from_slice(route.queues());
         let mut targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
         targets.sort_unstable_by_key(|target| (target.shard, target.partition, target.queue));
         self.scratch_queues = queues;
-        Ok((targets.into(), !by_message))
+        Ok(Routed { targets: targets.into(), held_back, cacheable })
     }
 
     fn target(&self, queue: QueueId) -> Option<Target> {
@@ -208,13 +225,24 @@ impl Shard {
         traits: Traits,
         confirm: Option<(ChannelKey, u64)>,
     ) {
-        let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
         let to = confirm.map(|(channel, seq)| (from, channel, seq));
+        if let [store] = queues
+            && self.is_store(*store)
+        {
+            let accepted = self.accept_delayed(*store, message, traits, to);
+            return self.answer_publish(from, confirm, accepted);
+        }
+        let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
         // Queues that have been deleted meanwhile take what was on its way to them with them.
         let accepted = match targets.is_empty() {
             true => Accepted::Now,
             false => self.accept(sessions, &targets, message, traits, to),
         };
+        self.answer_publish(from, confirm, accepted);
+    }
+
+    /// Confirms what need not wait for the disk.
+    fn answer_publish(&mut self, from: ShardId, confirm: Option<(ChannelKey, u64)>, accepted: Accepted) {
         if let (Some((channel, seq)), Accepted::Now | Accepted::Refused | Accepted::Overflow) = (confirm, accepted)
         {
             let accepted = accepted == Accepted::Now;

@@ -209,6 +209,12 @@ impl Shard {
             definition.id = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
             *partition = self.placement.partition_of(&definition.vhost, &definition.name);
         }
+        if let Change::ExchangeDeclared { definition, .. } = &mut change
+            && definition.kind.has_store()
+        {
+            let store = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
+            definition.store = Some(store);
+        }
         let durable = catalog::is_durable(&self.topology, &change);
         let applied = self.apply(sessions, &change);
         catalog::write_rows(&change, &applied, durable, &mut self.registrar.staged.rows);

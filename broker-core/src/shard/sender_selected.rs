@@ -23,7 +23,12 @@ impl Shard {
         let confirm: Confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
         let mut routing_keys = selected.routing_keys;
         routing_keys.insert(0, message.routing_key);
-        let (targets, _) = self.route(caller.vhost, message.exchange, &routing_keys, properties)?;
+        let routed = self.route(caller.vhost, message.exchange, &routing_keys, properties)?;
+        if !routed.held_back.is_empty() {
+            self.stats.messages_routed += 1;
+            // BCC is needed again when the message is released.
+            return Ok(self.hold_back(sessions, &routed, message, Traits::of(properties), confirm));
+        }
         let stripped = match properties.headers {
             Some(headers) if selected.has_bcc => Some(without(message.properties, headers, BCC)),
             _ => None,
@@ -32,6 +37,7 @@ impl Shard {
             Some(stripped) => Message { properties: stripped, ..message },
             None => message,
         };
-        Ok(self.distribute(sessions, &targets, message, Traits::of(properties), confirm, publish.mandatory))
+        let traits = Traits::of(properties);
+        Ok(self.distribute(sessions, &routed.targets, message, traits, confirm, publish.mandatory))
     }
 }

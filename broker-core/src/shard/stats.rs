@@ -79,6 +79,8 @@ shard_stats! {
     messages_ready,
     /// Gauge: messages delivered and not settled, in the queues of this shard.
     messages_unacked,
+    /// Gauge: messages that exchanges hold back until they are due.
+    messages_delayed,
 
     /// Counter: connections that passed `connection.open`.
     connections_opened,

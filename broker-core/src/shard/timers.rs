@@ -13,6 +13,9 @@ use super::Shard;
 /// A queue is looked at this much later than it wants, at most, in milliseconds.
 const LONGEST_NAP_MS: u64 = 50;
 
+/// What is far away is looked at this often, in milliseconds: the clock may be set meanwhile.
+const LONGEST_WAIT_MS: u64 = 60_000;
+
 /// The logs are ticked this often, in milliseconds.
 const LOG_TICK_MS: u64 = 5;
 
@@ -51,8 +54,10 @@ impl Shard {
     pub(super) fn next_tick_ms(&self) -> Option<u64> {
         let queue =
             self.timers.due.first().map(|(due, _)| due.saturating_sub(self.now_ms).clamp(1, LONGEST_NAP_MS));
+        let held_back =
+            self.held_back.next_wake_ms().map(|due| due.saturating_sub(self.now_ms).clamp(1, LONGEST_WAIT_MS));
         let logs = self.wants_log_tick().then_some(LOG_TICK_MS);
-        queue.into_iter().chain(logs).min()
+        queue.into_iter().chain(held_back).chain(logs).min()
     }
 
     /// Pumps the queues whose time has come.

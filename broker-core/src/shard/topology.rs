@@ -79,6 +79,17 @@ pub(super) struct QueueRow {
     pub arguments: Option<Box<FieldTable>>,
 }
 
+/// The store of an exchange, which is in the log as a queue is.
+#[derive(Debug)]
+pub(super) struct StoreRow {
+    /// The virtual host of the exchange.
+    pub vhost: Arc<str>,
+    /// Name of the exchange; the store is in the partition that a queue of this name would be in.
+    pub exchange: Arc<str>,
+    /// The exchange survives a restart.
+    pub durable: bool,
+}
+
 /// One step from a topology to the next.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
@@ -145,6 +156,7 @@ pub(super) struct Topology {
     pub(super) global_parameters: BTreeMap<String, GlobalParameterDefinition>,
     pub(super) permissions: Permissions,
     queues: FxHashMap<QueueId, QueueRow>,
+    stores: FxHashMap<QueueId, StoreRow>,
     exclusive: FxHashMap<Owner, Vec<QueueId>>,
     route: Route,
 }
@@ -192,6 +204,12 @@ impl Topology {
         self.queues.get(&queue)
     }
 
+    /// The store of an exchange.
+    #[must_use]
+    pub(super) fn store(&self, store: QueueId) -> Option<&StoreRow> {
+        self.stores.get(&store)
+    }
+
     /// A queue by name.
     #[must_use]
     pub(super) fn find_queue(&self, vhost: &str, name: &str) -> Option<(QueueId, &QueueRow)> {
@@ -234,7 +252,7 @@ impl Topology {
         self.users.get(user).is_some_and(|user| user.has_tag("impersonator"))
     }
 
-    /// Finds the queues of a message. Returns whether they depend on more than exchange and routing key.
+    /// Finds the way of a message.
     ///
     /// # Errors
     /// 404 if the exchange does not exist.
@@ -244,26 +262,33 @@ impl Topology {
         exchange: &str,
         routing_keys: &[&str],
         properties: &Properties<'_>,
-        queues: &mut Vec<QueueId>,
-    ) -> Result<bool, AmqpError> {
+        published_ms: u64,
+    ) -> Result<&Route, AmqpError> {
         let missing = || Resource::exchange(vhost, exchange).not_found();
         let routing = &self.vhosts.get(vhost).ok_or_else(missing)?.routing;
         let exchange = routing.exchange(exchange).ok_or_else(missing)?;
-        routing.route(exchange, routing_keys, properties, &mut self.route);
-        queues.extend_from_slice(self.route.queues());
-        Ok(self.route.depends_on_message())
+        routing.route(exchange, routing_keys, properties, published_ms, &mut self.route);
+        Ok(&self.route)
     }
 
     /// Applies a change.
     pub(super) fn apply(&mut self, change: &Change) -> Applied {
         self.version += 1;
+        let applied = self.apply_change(change);
+        for exchange in &applied.removed.exchanges {
+            if let Some(store) = exchange.store {
+                self.stores.remove(&QueueId(store));
+            }
+        }
+        applied
+    }
+
+    fn apply_change(&mut self, change: &Change) -> Applied {
         match change {
             Change::Put(definition) => self.put(definition),
             Change::Delete(key) => self.delete(key),
             Change::ExchangeDeclared { vhost, definition } => {
-                if let Some(vhost) = self.vhosts.get_mut(vhost) {
-                    vhost.routing.add_exchange(definition.clone());
-                }
+                self.add_exchange(vhost, definition);
             }
             Change::ExchangeDeleted { vhost, name } => return self.delete_exchange(vhost, name),
             Change::QueueDeclared { definition, partition, owner } => {
@@ -274,6 +299,18 @@ impl Topology {
             Change::Unbound { vhost, binding } => return self.unbind(vhost, binding),
         }
         Applied::default()
+    }
+
+    fn add_exchange(&mut self, vhost: &Arc<str>, definition: &ExchangeDefinition) {
+        let Some(in_vhost) = self.vhosts.get_mut(vhost) else {
+            return;
+        };
+        in_vhost.routing.add_exchange(definition.clone());
+        if let Some(store) = definition.store {
+            let exchange = definition.name.as_str().into();
+            let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable };
+            self.stores.insert(QueueId(store), row);
+        }
     }
 
     fn delete_exchange(&mut self, vhost: &str, name: &str) -> Applied {

@@ -108,11 +108,17 @@ impl Shard {
         self.fire_timers(sessions);
     }
 
-    /// Has everything that is staged written and synced.
+    /// The shard is about to stop: has everything that is staged written and synced, and begins nothing of its own.
     pub(super) fn flush(&mut self) {
+        self.held_back.stop();
         for partition in self.partitions.values_mut() {
             partition.logs.durable.flush();
         }
+    }
+
+    /// True if what the shard itself has published has arrived.
+    pub(super) fn is_settled(&self) -> bool {
+        self.internal.is_idle()
     }
 
     /// True if everything is on disk, every change is told, and no batch is to be sent.
@@ -156,6 +162,7 @@ impl Shard {
             }
         }
         self.continue_requests(sessions);
+        self.release_due(sessions);
     }
 
     fn handle_event(&mut self, sessions: &mut impl Sessions, partition: PartitionId, event: PartitionEvent) {
@@ -174,11 +181,13 @@ impl Shard {
                 }
             }
             PartitionEvent::Sealed(kind, segment) => {
+                self.held_back.segment_sealed(partition, kind, segment);
                 for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
                     hosted.machine.segment_sealed(kind, segment);
                 }
             }
             PartitionEvent::Moved(kind, segment, queue, moved) => {
+                self.held_back.relocate(queue, kind, segment, &moved);
                 if let Some(&slot) = self.slots.get(&queue.base()) {
                     self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved);
                 }
@@ -234,6 +243,7 @@ impl Shard {
             self.remove_hosted(sessions, *queue);
         }
         let applied = self.topology.apply(change);
+        self.apply_to_stores(change, &applied);
         if let Change::QueueDeclared { definition, partition, .. } = change
             && self.placement.shard_of(*partition) == self.id
         {

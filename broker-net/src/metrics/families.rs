@@ -56,6 +56,7 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
     Gauge "rabbitmq_queues" NONE queues "Queues";
     Gauge "rabbitmq_queue_messages_ready" NONE messages_ready "Messages ready to be delivered";
     Gauge "rabbitmq_queue_messages_unacked" NONE messages_unacked "Messages delivered and not yet settled";
+    Gauge "ringmq_exchange_messages_delayed" NONE messages_delayed "Messages that exchanges hold back until they are due";
     Counter "rabbitmq_connections_opened_total" NONE connections_opened "Connections opened";
     Counter "rabbitmq_connections_closed_total" NONE connections_closed "Connections closed or lost";
     Counter "rabbitmq_channels_opened_total" NONE channels_opened "Channels opened";

@@ -11,6 +11,7 @@ mod channel;
 mod confirm;
 mod connection;
 mod consumer_priority;
+mod delayed;
 mod durability;
 mod exchange;
 mod harness;

@@ -10,6 +10,9 @@ use crate::model::binding::BindingDefinition;
 use crate::model::field_table;
 use crate::model::vhost::Resource;
 
+/// The argument that names the type by which an `x-delayed-message` exchange routes.
+const X_DELAYED_TYPE: &str = "x-delayed-type";
+
 /// An exchange, as the catalog stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExchangeDefinition {
@@ -26,6 +29,9 @@ pub struct ExchangeDefinition {
     /// The arguments of the declare.
     #[serde(with = "field_table::exact")]
     pub arguments: FieldTable,
+    /// The number of its store in the log, if its type has one; given by the registrar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<u64>,
 }
 
 impl ExchangeDefinition {
@@ -33,13 +39,24 @@ impl ExchangeDefinition {
     #[must_use]
     pub fn predeclared(name: &str, kind: ExchangeType) -> Self {
         let arguments = FieldTable::default();
-        Self { name: name.to_owned(), kind, durable: true, auto_delete: false, internal: false, arguments }
+        Self {
+            name: name.to_owned(),
+            kind,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments,
+            store: None,
+        }
     }
 
     /// Checks the arguments of a declare: 406.
     pub fn check_arguments(&self, vhost: &str) -> Result<(), ChannelError> {
         let exchange = Resource::exchange(vhost, &self.name);
-        match self.kind {
+        if self.kind == ExchangeType::DelayedMessage {
+            self.check_delayed_type()?;
+        }
+        match self.routing_type() {
             ExchangeType::ConsistentHash => hash::check_arguments(exchange, &self.arguments)?,
             ExchangeType::Direct
             | ExchangeType::Fanout
@@ -47,7 +64,8 @@ impl ExchangeDefinition {
             | ExchangeType::Headers
             | ExchangeType::ModulusHash
             | ExchangeType::Random
-            | ExchangeType::LocalRandom => {}
+            | ExchangeType::LocalRandom
+            | ExchangeType::DelayedMessage => {}
         }
         match self.arguments.inner().get(ALTERNATE_EXCHANGE) {
             None | Some(AMQPValue::LongString(_)) => Ok(()),
@@ -71,7 +89,7 @@ impl ExchangeDefinition {
 
     /// Checks key and arguments of a binding from this exchange: 406.
     pub fn check_binding(&self, binding: &BindingDefinition) -> Result<(), ChannelError> {
-        match self.kind {
+        match self.routing_type() {
             ExchangeType::Headers => headers::check_binding(&binding.arguments),
             ExchangeType::ConsistentHash => hash::check_weight(&binding.routing_key),
             ExchangeType::LocalRandom => random::check_local_binding(binding),
@@ -79,17 +97,40 @@ impl ExchangeDefinition {
             | ExchangeType::Fanout
             | ExchangeType::Topic
             | ExchangeType::ModulusHash
-            | ExchangeType::Random => Ok(()),
+            | ExchangeType::Random
+            | ExchangeType::DelayedMessage => Ok(()),
         }
+    }
+
+    /// The type that says where messages go: that of `x-delayed-type` if the exchange holds them back.
+    #[must_use]
+    pub fn routing_type(&self) -> ExchangeType {
+        match self.kind {
+            ExchangeType::DelayedMessage => {
+                self.text(X_DELAYED_TYPE).and_then(|name| name.parse().ok()).unwrap_or(ExchangeType::Fanout)
+            }
+            kind => kind,
+        }
+    }
+
+    /// 406 if `x-delayed-type` names no type that an exchange can have beside.
+    fn check_delayed_type(&self) -> Result<(), ChannelError> {
+        let name = self.text(X_DELAYED_TYPE).unwrap_or_default();
+        if name.is_empty() || name == ExchangeType::DelayedMessage.name() {
+            let text = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
+            return Err(ChannelCode::PreconditionFailed.error(text));
+        }
+        name.parse::<ExchangeType>().map(drop)
+    }
+
+    fn text(&self, argument: &str) -> Option<&str> {
+        std::str::from_utf8(self.arguments.inner().get(argument)?.as_long_string()?.as_bytes()).ok()
     }
 
     /// Name of the exchange that gets what this one routes nowhere.
     #[must_use]
     pub fn alternate_exchange(&self) -> Option<&str> {
-        match self.arguments.inner().get(ALTERNATE_EXCHANGE)? {
-            AMQPValue::LongString(name) => std::str::from_utf8(name.as_bytes()).ok(),
-            _ => None,
-        }
+        self.text(ALTERNATE_EXCHANGE)
     }
 }
 

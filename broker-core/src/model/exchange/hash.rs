@@ -247,7 +247,7 @@ mod tests {
     fn chosen(index: &ConsistentHashIndex, key: &str) -> Option<BindingId> {
         let properties = Properties::default();
         let mut chosen = None;
-        index.find(&MatchInput::new(&[key], &properties, 0), |ids| chosen = Some(ids[0]));
+        index.find(&MatchInput::new(&[key], &properties, 0, 0), |ids| chosen = Some(ids[0]));
         chosen
     }
 

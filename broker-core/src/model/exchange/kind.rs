@@ -34,11 +34,14 @@ pub enum ExchangeType {
     /// One binding, at random, to a queue of this node.
     #[serde(rename = "x-local-random")]
     LocalRandom,
+    /// As the type named by `x-delayed-type`, when the message is due.
+    #[serde(rename = "x-delayed-message")]
+    DelayedMessage,
 }
 
 impl ExchangeType {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -47,6 +50,7 @@ impl ExchangeType {
         Self::ModulusHash,
         Self::Random,
         Self::LocalRandom,
+        Self::DelayedMessage,
     ];
 
     /// The name in `exchange.declare`.
@@ -61,7 +65,14 @@ impl ExchangeType {
             Self::ModulusHash => "x-modulus-hash",
             Self::Random => "x-random",
             Self::LocalRandom => "x-local-random",
+            Self::DelayedMessage => "x-delayed-message",
         }
+    }
+
+    /// True if exchanges of this type keep messages, in a store that has a number among the queues.
+    #[must_use]
+    pub const fn has_store(self) -> bool {
+        matches!(self, Self::DelayedMessage)
     }
 }
 

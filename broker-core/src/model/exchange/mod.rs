@@ -16,6 +16,7 @@ use crate::model::properties::Properties;
 use crate::model::vhost::{Resource, ResourceKind};
 
 mod definition;
+pub mod delay;
 mod direct;
 mod fanout;
 pub(crate) mod hash;
@@ -99,14 +100,26 @@ pub(crate) struct MatchInput<'a> {
     /// The routing key, and those of the CC and BCC headers.
     pub(crate) routing_keys: &'a [&'a str],
     pub(crate) properties: &'a Properties<'a>,
+    /// When the message was published, in milliseconds since the Unix epoch.
+    published_ms: u64,
     /// A number that differs from message to message, for the types that choose at random.
     pub(crate) draw: u64,
     headers: OnceCell<FieldTable>,
 }
 
 impl<'a> MatchInput<'a> {
-    pub(crate) fn new(routing_keys: &'a [&'a str], properties: &'a Properties<'a>, draw: u64) -> Self {
-        Self { routing_keys, properties, draw, headers: OnceCell::new() }
+    pub(crate) fn new(
+        routing_keys: &'a [&'a str],
+        properties: &'a Properties<'a>,
+        published_ms: u64,
+        draw: u64,
+    ) -> Self {
+        Self { routing_keys, properties, published_ms, draw, headers: OnceCell::new() }
+    }
+
+    /// When the message is due, if an exchange that can hold it back is to do so.
+    pub(crate) fn due_at(&self) -> Option<u64> {
+        delay::due_at(self.properties, self.published_ms)
     }
 
     /// The routing key of the publish.
@@ -149,9 +162,10 @@ pub(crate) struct NewBinding<'a> {
 
 impl ExchangeIndex {
     pub(crate) fn new(definition: &ExchangeDefinition) -> Self {
-        match definition.kind {
+        match definition.routing_type() {
             ExchangeType::Direct => Self::Direct(direct::DirectIndex::default()),
-            ExchangeType::Fanout => Self::Fanout,
+            // A type that is another's is none itself.
+            ExchangeType::Fanout | ExchangeType::DelayedMessage => Self::Fanout,
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
             ExchangeType::ConsistentHash => {

@@ -1,6 +1,6 @@
 //! The two logs of a partition, as its queues use them.
 
-use broker_store::{Log, LogKind};
+use broker_store::{Log, LogKind, Position};
 
 use super::backlog::Entry;
 use crate::model::message::Message;
@@ -25,11 +25,16 @@ impl Logs {
 
     /// The message that an entry stands for.
     pub(super) fn read(&self, entry: &Entry) -> Read<'_> {
-        let log = match entry.log {
+        self.read_at(entry.log, entry.position)
+    }
+
+    /// The message whose record is at `position` in a log.
+    pub(crate) fn read_at(&self, log: LogKind, position: Position) -> Read<'_> {
+        let log = match log {
             LogKind::Durable => &self.durable,
             LogKind::Volatile => &self.volatile,
         };
-        match log.read(entry.position) {
+        match log.read(position) {
             Ok(Some(payload)) => Message::from_stored(payload).map_or(Read::Lost, Read::Message),
             Ok(None) => Read::Elsewhere,
             Err(_) => Read::Lost,
@@ -38,7 +43,7 @@ impl Logs {
 }
 
 /// What there is of a message.
-pub(super) enum Read<'a> {
+pub(crate) enum Read<'a> {
     /// Its bytes.
     Message(Message<'a>),
     /// Its bytes are on disk only.

@@ -18,7 +18,7 @@ use self::backlog::Entry;
 use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers};
 use self::lane::Lane;
 pub use self::logs::Logs;
-use self::logs::Read;
+pub(crate) use self::logs::Read;
 use self::special::Special;
 pub use self::special::{DeadToken, DeathReason};
 pub use self::tend::DeadMessage;

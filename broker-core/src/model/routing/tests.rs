@@ -53,7 +53,7 @@ impl Fixture {
     }
 
     fn route(&mut self, exchange: &str, keys: &[&str]) -> Vec<u64> {
-        self.table.route(self.id(exchange), keys, &Properties::default(), &mut self.route);
+        self.table.route(self.id(exchange), keys, &Properties::default(), 0, &mut self.route);
         self.route.queues().iter().map(|queue| queue.0).collect()
     }
 }

@@ -17,6 +17,10 @@ use crate::ids::ShardId;
 use crate::session::Sessions;
 use crate::shard::Shard;
 
+/// Turns that a stop waits for messages of the shard's own to reach their queues on shards that may have ended. What has not arrived
+/// is published again after the start.
+const SETTLING_TURNS: u32 = 200;
+
 /// How long tasks that do not wait may keep the executor from its ring.
 const RING_LATENCY: Duration = Duration::from_millis(1);
 
@@ -312,13 +316,17 @@ impl<S: Sessions + 'static> ShardHandle<S> {
 
     /// Brings to disk what is staged. The connections are closed: nothing new comes but from other shards that close too.
     pub(super) async fn drain(&self) {
-        self.enter(|shard, _| shard.flush());
+        let mut settling = SETTLING_TURNS;
         loop {
+            let settled = self.enter(|shard, _| {
+                shard.flush();
+                shard.is_settled()
+            });
+            settling = if settled { 0 } else { settling.saturating_sub(1) };
             let idle = self.quietly(|shard, _| shard.is_idle()) && self.inner.io_in_flight.get() == 0;
-            if idle {
+            if idle && settling == 0 {
                 return;
             }
-            self.inner.work.notify();
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
     }

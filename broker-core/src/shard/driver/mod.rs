@@ -221,7 +221,7 @@ where
 {
     let bell = seed.line.listen();
     let fs = GlommioFs::new(seed.helper, bell.clone());
-    let opened = open::shard(&fs, &seed.data_dir, seed.id, seed.placement, &seed.definitions).await;
+    let opened = open::shard(&fs, &seed.data_dir, seed.id, seed.placement, &seed.definitions, now_ms()).await;
     drop(seed.definitions);
     let (shard, found) = match opened {
         Ok(opened) => opened,
@@ -232,6 +232,8 @@ where
     };
     let (outboxes, inboxes) = seed.mailboxes;
     let handle = ShardHandle::new(shard, sessions, outboxes);
+    // The first turn finds out when the shard is to be woken for what recovery brought.
+    handle.enter(|_, _| ());
     glommio::spawn_local(handle.clone().look_at_ring()).detach();
     glommio::spawn_local(handle.clone().receive(bell.clone(), inboxes)).detach();
     if let Some(ends) = &seed.catalog {
