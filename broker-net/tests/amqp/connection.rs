@@ -260,13 +260,15 @@ fn method_on_a_channel_that_is_not_open_is_504() {
 }
 
 #[test]
-fn channel_number_beyond_channel_max_is_530() {
+fn more_channels_than_channel_max_are_530_whatever_their_numbers() {
     scenario(async |broker| {
         let mut raw = Raw::login(broker, &Login { channel_max: Some(3), ..Login::default() });
         raw.open_channel(3);
+        raw.open_channel(65_535);
         raw.send(4, &channel(Channel::Open(ChannelOpen {})));
-        let code = raw.closed().code;
-        assert!(matches!(code, 504 | 530), "{code}");
+        let closed = raw.closed();
+        let text = "NOT_ALLOWED - number of channels opened (3) has reached the negotiated channel_max (3)";
+        assert_eq!((closed.code, closed.text.as_str()), (530, text));
     });
 }
 

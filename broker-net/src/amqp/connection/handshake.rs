@@ -49,7 +49,6 @@ pub(crate) fn start(mechanisms: &str) -> connection::Start {
     for capability in CAPABILITIES {
         capabilities.insert(ShortString::from(capability), AMQPValue::Boolean(true));
     }
-    let version = concat!("4.0.5+ringmq.", env!("CARGO_PKG_VERSION"));
     let mut properties = FieldTable::default();
     for (name, value) in [
         ("capabilities", AMQPValue::FieldTable(capabilities)),
@@ -59,7 +58,9 @@ pub(crate) fn start(mechanisms: &str) -> connection::Start {
         ("platform", text("RingMQ (Rust)")),
         // Clients choose RabbitMQ's meaning of basic.qos and others of its extensions by this name.
         ("product", text("RabbitMQ")),
-        ("version", text(version)),
+        ("ringmq_version", text(env!("CARGO_PKG_VERSION"))),
+        // The release of RabbitMQ whose dialect is spoken. Only numbers and dots: kombu, and with it Celery, takes no more.
+        ("version", text("4.0.5")),
     ] {
         properties.insert(ShortString::from(name), value);
     }

@@ -427,7 +427,7 @@ impl Connection {
         if outputs.waiting(self.key) > 0 {
             return Ok(Flow::Stall);
         }
-        self.count_channel(frame.channel)?;
+        self.count_channel()?;
         let index = usize::from(frame.channel.0);
         if self.channels.len() <= index {
             self.channels.resize_with(index + 1, || None);
@@ -447,8 +447,9 @@ impl Connection {
     }
 
     /// Counts a channel that is being opened, unless it is one too many.
-    fn count_channel(&self, number: ChannelId) -> Result<(), ConnectionError> {
-        if number.0 > self.channel_max || self.open_channels >= self.channel_max {
+    fn count_channel(&self) -> Result<(), ConnectionError> {
+        // As in RabbitMQ it is the channels that are counted; which numbers they have is the client's business.
+        if self.open_channels >= self.channel_max {
             return Err(ConnectionCode::NotAllowed.error(format!(
                 "number of channels opened ({}) has reached the negotiated channel_max ({})",
                 self.open_channels, self.channel_max

@@ -89,11 +89,16 @@ fn method_on_a_channel_that_is_not_open_closes_the_connection_with_504() {
 }
 
 #[test]
-fn channel_number_above_the_negotiated_maximum_closes_with_530() {
+fn more_channels_than_the_negotiated_maximum_close_with_530_whatever_their_numbers() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        client.send(2048, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
-        let expected = "close 530 NOT_ALLOWED - number of channels opened (1) has reached the negotiated \
+        let open = || AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
+        for id in 3000..3000 + 2046 {
+            client.send(id, open());
+            client.expect(id, "OpenOk").await;
+        }
+        client.send(2048, open());
+        let expected = "close 530 NOT_ALLOWED - number of channels opened (2047) has reached the negotiated \
                         channel_max (2047) (0,0)";
         client.expect(0, expected).await;
     });

@@ -79,9 +79,9 @@ fn large_body_is_collected_from_its_frames() {
 fn message_that_is_too_large_closes_the_channel_after_it_was_read() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
-        client.publish(1, "q", &vec![1; 16 * 1024 * 1024 + 1]);
-        let text = "close 406 PRECONDITION_FAILED - message size 16777217 is larger than configured max size \
-                    16777216 (60,40)";
+        client.publish(1, "q", &vec![1; 32 * 1024 * 1024 + 1]);
+        let text = "close 406 PRECONDITION_FAILED - message size 33554433 is larger than configured max size \
+                    33554432 (60,40)";
         client.expect(1, text).await;
     });
 }
