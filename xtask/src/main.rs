@@ -6,6 +6,7 @@ mod backlog;
 mod broker;
 mod ci;
 mod compare;
+mod conformance;
 mod crash;
 mod fuzz;
 mod interop;
@@ -36,6 +37,8 @@ enum Task {
     Test,
     /// Python tests through pika against the real process, in a virtual environment of their own
     Interop(interop::Interop),
+    /// The same scenarios against RabbitMQ and RingMQ, frame by frame
+    Conformance(conformance::Conformance),
     /// kill -9 under confirmed load, restart, check that nothing confirmed is lost
     Crash(crash::Crash),
     /// A large backlog leaves memory, survives kill -9 and drains in order
@@ -68,6 +71,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci::run(&workspace),
         Task::Test => test::run(&workspace),
         Task::Interop(task) => task.run(&workspace),
+        Task::Conformance(task) => task.run(&workspace),
         Task::Crash(task) => task.run(&workspace),
         Task::Backlog(task) => task.run(&workspace),
         Task::Sim(task) => task.run(&workspace),
