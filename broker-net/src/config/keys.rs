@@ -383,7 +383,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "max_message_size",
-        default: "16777216",
+        default: "33554432",
         meaning: "Largest body of a message, in bytes, up to 512 MiB. Beyond it the channel is closed with 406.",
         set: |settings, _, value| match bytes(value)? {
             size @ 1..=536_870_912 => {

@@ -172,7 +172,7 @@ fn immediate_prefetch_size_and_large_messages_are_refused() {
 fn message_larger_than_the_limit_closes_the_channel_406() {
     scenario(async |broker| {
         let mut raw = Raw::open(broker);
-        let size = (16 << 20) + 1;
+        let size = (32 << 20) + 1;
         raw.send(1, &basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() })));
         raw.header(1, size);
         let piece = vec![0; 131_064];
@@ -186,7 +186,7 @@ fn message_larger_than_the_limit_closes_the_channel_406() {
         assert_eq!(closed.code, 406);
         assert_eq!(
             closed.text,
-            "PRECONDITION_FAILED - message size 16777217 is larger than configured max size 16777216"
+            "PRECONDITION_FAILED - message size 33554433 is larger than configured max size 33554432"
         );
         raw.open_channel(1);
     });
