@@ -16,5 +16,6 @@ pub mod properties;
 pub mod queue;
 pub mod reply_to;
 pub mod routing;
+pub mod stream;
 pub mod user;
 pub mod vhost;

@@ -14,6 +14,7 @@
 //! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
 //! | `ask` | what commands do to the queues of this shard |
+//! | `stream` | the streams of this shard |
 //! | `plan`, `topology`, `registrar` | changes of the topology |
 //! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
 //! | `driver` | the executor; the only file that knows about threads, time and glommio |
@@ -34,6 +35,7 @@ use self::placement::Placement;
 use self::publish::NumberedTargets;
 use self::registrar::Registrar;
 use self::stats::ShardStats;
+use self::stream::Streams;
 use self::timers::Timers;
 use self::topology::Topology;
 use crate::admin::QueueCounters;
@@ -66,6 +68,7 @@ mod registrar;
 mod reply_to;
 mod sender_selected;
 pub mod stats;
+mod stream;
 mod submit;
 mod timers;
 mod topology;
@@ -87,6 +90,7 @@ pub struct Shard {
     partitions: BTreeMap<PartitionId, Partition>,
     queues: Slab<Hosted>,
     slots: FxHashMap<QueueId, u32>,
+    streams: Streams,
     peers: Peers,
     /// Channels, here or elsewhere, that have consumers or messages of queues of this shard.
     interests: FxHashMap<ChannelAddress, Vec<QueueId>>,
@@ -197,6 +201,7 @@ impl Shard {
             partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
             queues: Slab::new(),
             slots: FxHashMap::default(),
+            streams: Streams::default(),
             peers: Peers::new(placement.shards()),
             interests: FxHashMap::default(),
             touched: FxHashMap::default(),
@@ -257,6 +262,7 @@ impl Shard {
             stats.messages_unacked += hosted.machine.unacked_count() as u64;
             stats.consumers += hosted.machine.consumer_count() as u64;
         }
+        self.streams.add_stats(&mut stats);
         stats.mailbox_bytes = self.peers.batches.iter().map(|batch| batch.bytes() as u64).sum();
         stats.congested = u64::from(self.congested());
         for partition in self.partitions.values() {

@@ -15,6 +15,7 @@ use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
+use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
 
 /// The definitions in the catalog, read once for all shards.
@@ -124,8 +125,15 @@ pub(super) async fn shard(
         if let Change::QueueDeclared { definition, partition, .. } = change
             && placement.shard_of(*partition) == id
         {
-            let machine = machine_of(QueueId(definition.id), id, &mut recovered);
-            shard.host(QueueId(definition.id), *partition, machine);
+            let queue = QueueId(definition.id);
+            match definition.kind {
+                QueueType::Stream => {
+                    let found = recovered.remove(&queue).and_then(|lanes| lanes.into_iter().next());
+                    let machine = shard.recovered_stream(queue, found);
+                    shard.host_stream(queue, *partition, machine);
+                }
+                _ => shard.host(queue, *partition, machine_of(queue, id, &mut recovered)),
+            }
         }
     }
     recovered.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));

@@ -10,7 +10,7 @@ use crate::ids::{ChannelKey, QueueId, QueueRef, Seq, ShardId};
 use crate::model::headers::sender_selected;
 use crate::model::message::{Message, Stamp, Traits};
 use crate::model::properties::Properties;
-use crate::model::queue::settings::Overflow;
+use crate::model::queue::settings::{Overflow, QueueType};
 use crate::model::reply_to::is_pseudo_queue;
 use crate::session::{Caller, Publish, Published, Sessions};
 
@@ -156,8 +156,14 @@ impl Shard {
     fn target(&self, queue: QueueId) -> Option<Target> {
         let row = self.topology.queue(queue)?;
         let shard = self.placement.shard_of(row.partition);
-        let slot = if shard == self.id { *self.slots.get(&queue)? } else { 0 };
-        Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
+        let stream = row.kind == QueueType::Stream;
+        let slot = match shard == self.id {
+            true if stream => self.streams.slot(queue)?,
+            true => *self.slots.get(&queue)?,
+            false => 0,
+        };
+        let always_durable = row.kind.is_always_durable();
+        Some(Target { queue, partition: row.partition, shard, durable: row.durable, always_durable, stream, slot })
     }
 
     pub(super) fn distribute(
@@ -263,7 +269,9 @@ impl Shard {
             return self.accept_where_there_is_room(sessions, targets, message, traits);
         }
         // The usual case first: one queue, and a consumer that takes the message as it comes.
-        if let [target] = targets {
+        if let [target] = targets
+            && !target.always_durable
+        {
             let queue = &mut self.queues[target.slot as usize];
             let mut out = Out {
                 sessions,
@@ -276,8 +284,8 @@ impl Shard {
                 return Accepted::Now;
             }
         }
-        let durable = targets.iter().filter(|target| traits.persistent && target.durable);
-        let volatile = targets.iter().filter(|target| !(traits.persistent && target.durable));
+        let durable = targets.iter().filter(|target| target.is_logged(traits.persistent));
+        let volatile = targets.iter().filter(|target| !target.is_logged(traits.persistent));
         // The confirm waits for the durable record, so that one is stored last, when nothing can fail after it.
         if self.store(sessions, LogKind::Volatile, volatile, message, traits, None).is_err() {
             return Accepted::Refused;
@@ -292,7 +300,7 @@ impl Shard {
     }
 
     fn refuses(&self, target: &Target, message: Message<'_>) -> bool {
-        self.queues[target.slot as usize].machine.refuses(message.body.len())
+        !target.stream && self.queues[target.slot as usize].machine.refuses(message.body.len())
     }
 
     /// Gives a message to those queues that have room for it (`x-overflow`). The publisher is told at once that not all had.
@@ -339,7 +347,10 @@ impl Shard {
         let mut numbered = std::mem::take(&mut self.scratch_targets);
         numbered.clear();
         for target in targets.clone() {
-            numbered.push(self.queues[target.slot as usize].machine.take_number(traits.priority));
+            numbered.push(match target.stream {
+                true => (target.queue, self.streams.take_seq(target.slot)),
+                false => self.queues[target.slot as usize].machine.take_number(traits.priority),
+            });
         }
         let lengths = message.lengths();
         let appended = partition.logs.of(kind).append(&numbered, &message.parts(&lengths));
@@ -356,6 +367,12 @@ impl Shard {
                 me: self.id,
             };
             for (target, &number) in targets.zip(&numbered) {
+                if target.stream {
+                    if let Some(stream) = self.streams.push(target.slot, number.1, record.position, record.lsn) {
+                        partition.wait_for_sync(stream);
+                    }
+                    continue;
+                }
                 let queue = &mut self.queues[target.slot as usize].machine;
                 let stored = (number, kind, record.position);
                 if queue.push(&mut out, &mut partition.logs, stored, message, traits.expires) {

@@ -19,4 +19,5 @@ mod hash_exchange;
 mod queue;
 mod reply_to;
 mod single_active;
+mod stream;
 mod tx;
