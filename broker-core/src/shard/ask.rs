@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use amq_protocol::types::AMQPValue;
 use broker_store::QueueId;
 
 use super::admin::ADMIN_CONNECTION;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
-use super::topology::QueueRow;
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode};
 use crate::ids::{
@@ -16,7 +14,7 @@ use crate::ids::{
 };
 use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
-use crate::model::queue::settings::QueueType;
+use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::queue::{Get, Got, Pump};
 use crate::model::vhost::Resource;
 use crate::session::{Reply, Sessions, Settlement};
@@ -214,7 +212,8 @@ impl Shard {
             Err(error) => return self.answer(sessions, ask.reply_to, Answer::Failed(error.into())),
         };
         if hosted.machine.consumer_count() == 0 {
-            hosted.machine.set_single_active(row.is_some_and(has_single_active_consumer));
+            let single_active = hosted.machine.settings().is_some_and(|settings| settings.single_active_consumer);
+            hosted.machine.set_single_active(single_active);
         }
         if hosted.machine.refuses_consumer(*exclusive) {
             let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
@@ -240,6 +239,15 @@ impl Shard {
 
     fn get(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, no_ack: bool, ask: Ask) {
         let hosted = &mut self.queues[slot as usize];
+        let refuses = |settings: &QueueSettings| settings.quorum && settings.single_active_consumer;
+        if hosted.machine.settings().is_some_and(refuses) {
+            let queue = Resource::queue(&ask.vhost, &ask.name);
+            let error = ChannelCode::ResourceLocked.error(format!(
+                "cannot obtain access to locked {queue}. basic.get operations are not supported by quorum queues \
+                 with single active consumer"
+            ));
+            return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+        }
         let id = hosted.id;
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
@@ -357,7 +365,10 @@ impl Shard {
                 self.forget_stream_channel(address, queue);
                 continue;
             };
-            self.queues[slot as usize].machine.remove_channel(address);
+            let hosted = &mut self.queues[slot as usize];
+            let partition =
+                self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+            hosted.machine.remove_channel(&mut partition.logs, address);
             self.pump(sessions, slot);
             self.delete_if_abandoned(sessions, slot);
         }
@@ -389,11 +400,6 @@ impl Shard {
             _ => deliver_answer(sessions, connection, request, answer),
         }
     }
-}
-
-fn has_single_active_consumer(row: &QueueRow) -> bool {
-    let argument = row.arguments.as_ref().and_then(|arguments| arguments.inner().get("x-single-active-consumer"));
-    argument == Some(&AMQPValue::Boolean(true))
 }
 
 /// Hands an answer to a connection of this shard.

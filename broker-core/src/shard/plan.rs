@@ -80,7 +80,18 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
                 Some(_) => planner.use_queue(queue),
             }
         }
-        Command::QueuePurge { queue } | Command::BasicConsume { queue, .. } | Command::BasicGet { queue, .. } => {
+        Command::BasicConsume { queue, global_prefetch, .. } => {
+            planner.permit(Access::Read, planner.queue(queue))?;
+            let planned = planner.use_queue(queue)?;
+            match topology.find_queue(who.vhost, queue) {
+                Some((_, row)) if *global_prefetch && row.kind != QueueType::Classic => {
+                    let text = format!("{} does not support global qos", planner.queue(queue));
+                    Err(ConnectionCode::NotImplemented.error(text).into())
+                }
+                _ => Ok(planned),
+            }
+        }
+        Command::QueuePurge { queue } | Command::BasicGet { queue, .. } => {
             planner.permit(Access::Read, planner.queue(queue))?;
             planner.use_queue(queue)
         }
