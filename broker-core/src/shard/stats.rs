@@ -107,6 +107,8 @@ shard_stats! {
     messages_routed,
     /// Counter: messages that reached no queue and were dropped.
     messages_unroutable_dropped,
+    /// Counter: messages that were dropped because they had been taken before.
+    messages_deduplicated,
     /// Counter: messages that reached no queue and were returned.
     messages_unroutable_returned,
     /// Counter: messages delivered to consumers with `no_ack`.
@@ -131,7 +133,7 @@ shard_stats! {
     dead_lettered_maxlen,
     /// Counter: dead letters of messages that were delivered too often.
     dead_lettered_delivery_limit,
-    /// Counter: dead letters that all their queues have confirmed, where that matters (`at-least-once`).
+    /// Counter: dead letters after which the message could leave its queue.
     dead_lettered_confirmed,
 
     /// Counter: bytes read from AMQP sockets.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub(crate) use broker::Broker;
 pub(crate) use lapin_client::{
-    Session, Settings, body, declare, error_of, get, long_string, message_count, next, persistent, publish, table,
+    Session, body, declare, error_of, get, message_count, next, persistent, publish, table,
 };
 pub(crate) use raw::{Closed, Login, Raw, basic, channel, connection, queue};
 

@@ -47,15 +47,7 @@ const CHECKS: &[(&str, Check)] = &[
     }),
     ("x-queue-master-locator", |_, _| Ok(())),
     ("x-delivery-limit", |_, _| Ok(())),
-    ("x-delayed-retry-type", |value, _| {
-        one_of(value, &["disabled", "all", "failed", "returned"], "invalid_delayed_retry_type")
-    }),
-    ("x-delayed-retry-min", not_negative),
-    ("x-delayed-retry-max", not_negative),
 ];
-
-/// What RabbitMQ has in another type only. A redeclare does not compare it, as RabbitMQ does not compare what it does not know.
-const EXTENSIONS: &[(QueueType, &str)] = &[(QueueType::Classic, "x-delivery-limit")];
 
 /// The arguments that each type knows, in the order in which a redeclare compares them.
 const fn known(kind: QueueType) -> &'static [&'static str] {
@@ -75,9 +67,8 @@ const fn known(kind: QueueType) -> &'static [&'static str] {
             "x-queue-type",
             "x-queue-master-locator",
             "x-queue-leader-locator",
-            "x-delayed-retry-type",
-            "x-delayed-retry-min",
-            "x-delayed-retry-max",
+            // RabbitMQ knows it in quorum queues only.
+            "x-delivery-limit",
         ],
         QueueType::Quorum => &[
             "x-dead-letter-exchange",
@@ -93,9 +84,6 @@ const fn known(kind: QueueType) -> &'static [&'static str] {
             "x-queue-type",
             "x-quorum-initial-group-size",
             "x-delivery-limit",
-            "x-delayed-retry-type",
-            "x-delayed-retry-min",
-            "x-delayed-retry-max",
             "x-message-ttl",
             "x-queue-leader-locator",
         ],
@@ -119,8 +107,8 @@ pub fn check_arguments(queue: Resource<'_>, arguments: &FieldTable) -> Result<Qu
         }
     }
     for key in arguments.inner().keys().map(|key| key.as_str()) {
-        let known_here = known(kind).contains(&key) || EXTENSIONS.contains(&(kind, key));
-        let of_another = !known_here && QueueType::ALL.iter().any(|kind| known(*kind).contains(&key));
+        let of_another =
+            !known(kind).contains(&key) && QueueType::ALL.iter().any(|kind| known(*kind).contains(&key));
         if of_another {
             let module = kind.module();
             let text = format!("invalid arg '{key}' for {queue} of queue type {module}");
