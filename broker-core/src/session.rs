@@ -98,6 +98,8 @@ pub enum Command {
         exclusive: bool,
         /// Unacknowledged messages that this consumer may hold; 0 is no limit.
         prefetch_count: u16,
+        /// The channel has a limit of its own too, which not every queue type supports.
+        global_prefetch: bool,
         arguments: FieldTable,
     },
     BasicCancel {
@@ -261,8 +263,10 @@ pub struct Published {
 pub enum Settlement {
     /// Done: `basic.ack`.
     Ack,
-    /// Back to its place in the queue: `basic.nack`/`basic.reject` with requeue, `basic.recover`.
+    /// Back to its place in the queue: `basic.nack` with requeue, `basic.recover`.
     Requeue,
+    /// The same after a failure, which counts as one: `basic.reject` with requeue.
+    RequeueFailed,
     /// Dropped or dead-lettered: `basic.nack`/`basic.reject` without requeue.
     Reject,
 }

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use broker_core::admin::Admin;
 use broker_core::shard::driver::{self, Running};
 
 use crate::amqp::{Census, Node, Outputs};
@@ -60,6 +61,11 @@ impl Broker {
     pub(crate) fn stats(&self) -> StatsSource {
         let probe = self.running.probe();
         Arc::new(move || probe.stats())
+    }
+
+    /// How administrators reach the shards.
+    pub(crate) fn admin(&self) -> Admin {
+        self.running.probe().admin()
     }
 
     /// Closes the connections with 320, syncs what is staged and ends the shards.

@@ -1,6 +1,7 @@
 //! From a configuration to a running broker, and back when the process is told to stop.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
-use crate::http;
+use crate::http::{self, Listening, Management};
 use crate::metrics::{Identity, Metrics};
 use crate::startup::{self, StartError};
 use crate::transport::Listen;
@@ -26,6 +27,8 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let listens = listens(config)?;
     let metrics_listener = startup::bind("--metrics", config.metrics)?;
     let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
+    let http_listener = startup::bind("--http", config.http)?;
+    let http = http_listener.local_addr().unwrap_or(config.http);
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -39,16 +42,11 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     }
     let identity = identity();
     let broker = Broker::start(config, &listens, &identity.node)?;
-    Metrics::new(identity, config.data_dir.clone(), broker.stats())
-        .map_err(io::Error::other)
-        .and_then(|metrics| http::serve_metrics(metrics_listener, metrics))
-        .map_err(|source| StartError::System { what: "the metrics server", source })?;
-    if let Some(address) = config.http {
-        tracing::warn!(%address, "nothing listens on the address of --http: there is no management API yet");
-    }
+    serve_http(config, &broker, identity, (http_listener, metrics_listener), &listens)
+        .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
     let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
-    tracing::info!(%amqp, %amqps, %metrics, "ready");
+    tracing::info!(%amqp, %amqps, %metrics, %http, "ready");
 
     let signal = signals.forever().next();
     tracing::info!(signal, "stopping: a second signal ends the process at once");
@@ -68,6 +66,32 @@ fn listens(config: &Config) -> Result<Vec<Listen>, StartError> {
             Ok(Listen { address, ..listen })
         })
         .collect()
+}
+
+fn serve_http(
+    config: &Config,
+    broker: &Broker,
+    identity: Identity,
+    (http, metrics): (TcpListener, TcpListener),
+    listens: &[Listen],
+) -> io::Result<()> {
+    let protocol = |tls| if tls { "amqp/ssl" } else { "amqp" };
+    let amqp = listens.iter().map(|listen| Listening { protocol: protocol(listen.tls), address: listen.address });
+    let others = [
+        Listening { protocol: "http", address: http.local_addr()? },
+        Listening { protocol: "http/prometheus", address: metrics.local_addr()? },
+    ];
+    let listeners = amqp.chain(others).collect();
+    let families =
+        Metrics::new(identity.clone(), config.data_dir.clone(), broker.stats()).map_err(io::Error::other)?;
+    let management = Management {
+        admin: broker.admin(),
+        identity,
+        data_dir: config.data_dir.clone(),
+        listeners,
+        loopback_users: config.settings.connections.loopback_users.clone(),
+    };
+    http::serve((metrics, families), http, management)
 }
 
 /// The signals that stop the broker. The first one comes out of the iterator, the second one ends the process.

@@ -39,7 +39,7 @@ impl BrokerProcess {
         let child = Command::new(binary)
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--amqp", &amqp.to_string(), "--metrics", "127.0.0.1:0"])
+            .args(["--amqp", &amqp.to_string(), "--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

@@ -13,24 +13,24 @@ use crate::model::field_table::{self, FieldTableError};
 pub const MAX_EXPIRATION_MS: u64 = 315_360_000_000;
 
 /// Property flags from the highest bit down, in the order of the list (`basic` class).
-mod flag {
-    pub(super) const CONTENT_TYPE: u16 = 1 << 15;
-    pub(super) const CONTENT_ENCODING: u16 = 1 << 14;
-    pub(super) const HEADERS: u16 = 1 << 13;
-    pub(super) const DELIVERY_MODE: u16 = 1 << 12;
-    pub(super) const PRIORITY: u16 = 1 << 11;
-    pub(super) const CORRELATION_ID: u16 = 1 << 10;
-    pub(super) const REPLY_TO: u16 = 1 << 9;
-    pub(super) const EXPIRATION: u16 = 1 << 8;
-    pub(super) const MESSAGE_ID: u16 = 1 << 7;
-    pub(super) const TIMESTAMP: u16 = 1 << 6;
-    pub(super) const TYPE: u16 = 1 << 5;
-    pub(super) const USER_ID: u16 = 1 << 4;
-    pub(super) const APP_ID: u16 = 1 << 3;
-    pub(super) const CLUSTER_ID: u16 = 1 << 2;
-    pub(super) const UNKNOWN: u16 = 1 << 1;
+pub(crate) mod flag {
+    pub(crate) const CONTENT_TYPE: u16 = 1 << 15;
+    pub(crate) const CONTENT_ENCODING: u16 = 1 << 14;
+    pub(crate) const HEADERS: u16 = 1 << 13;
+    pub(crate) const DELIVERY_MODE: u16 = 1 << 12;
+    pub(crate) const PRIORITY: u16 = 1 << 11;
+    pub(crate) const CORRELATION_ID: u16 = 1 << 10;
+    pub(crate) const REPLY_TO: u16 = 1 << 9;
+    pub(crate) const EXPIRATION: u16 = 1 << 8;
+    pub(crate) const MESSAGE_ID: u16 = 1 << 7;
+    pub(crate) const TIMESTAMP: u16 = 1 << 6;
+    pub(crate) const TYPE: u16 = 1 << 5;
+    pub(crate) const USER_ID: u16 = 1 << 4;
+    pub(crate) const APP_ID: u16 = 1 << 3;
+    pub(crate) const CLUSTER_ID: u16 = 1 << 2;
+    pub(crate) const UNKNOWN: u16 = 1 << 1;
     /// Another word of flags follows; the class has no property there, so that one must be zero.
-    pub(super) const CONTINUED: u16 = 1;
+    pub(crate) const CONTINUED: u16 = 1;
 }
 
 /// Why bytes are not properties of the `basic` class.

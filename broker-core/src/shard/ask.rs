@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use amq_protocol::types::AMQPValue;
 use broker_store::QueueId;
 
 use super::admin::ADMIN_CONNECTION;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
-use super::topology::QueueRow;
 use super::{Out, Shard};
 use crate::error::{AmqpError, ChannelCode};
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId};
+use crate::ids::{
+    ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
+};
 use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
-use crate::model::queue::settings::QueueType;
+use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::queue::{Get, Got, Pump};
 use crate::model::vhost::Resource;
 use crate::session::{Reply, Sessions, Settlement};
@@ -48,7 +48,7 @@ impl Shard {
         settlement: Settlement,
     ) {
         let Some(&slot) = self.slots.get(&queue) else {
-            return;
+            return self.settle_stream(sessions, address, queue, tokens, settlement);
         };
         let hosted = &mut self.queues[slot as usize];
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
@@ -84,7 +84,7 @@ impl Shard {
         bytes: u32,
     ) {
         let Some(&slot) = self.slots.get(&consumer.queue.queue) else {
-            return;
+            return self.return_stream_window(sessions, address, consumer, bytes);
         };
         if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
             self.pump(sessions, slot);
@@ -128,8 +128,9 @@ impl Shard {
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
             self.ask_here(sessions, ask);
         }
-        if let Some(&slot) = self.slots.get(&queue) {
-            self.pump(sessions, slot);
+        match self.slots.get(&queue) {
+            Some(&slot) => self.pump(sessions, slot),
+            None => self.pump_stream(sessions, queue),
         }
     }
 
@@ -145,6 +146,9 @@ impl Shard {
     pub(super) fn ask_here(&mut self, sessions: &mut impl Sessions, ask: Ask) {
         let found = self.slots.get(&ask.queue).copied().filter(|slot| !self.queues[*slot as usize].closing);
         let Some(slot) = found else {
+            if self.ask_stream(sessions, &ask) {
+                return;
+            }
             if let Question::Counts { declare: Some(command) } = ask.question {
                 // It has been deleted since it was found. Its removal is on the way to the registrar, before this.
                 let request = TopologyRequest { reply_to: Some(ask.reply_to), action: Action::Command(command) };
@@ -208,7 +212,8 @@ impl Shard {
             Err(error) => return self.answer(sessions, ask.reply_to, Answer::Failed(error.into())),
         };
         if hosted.machine.consumer_count() == 0 {
-            hosted.machine.set_single_active(row.is_some_and(has_single_active_consumer));
+            let single_active = hosted.machine.settings().is_some_and(|settings| settings.single_active_consumer);
+            hosted.machine.set_single_active(single_active);
         }
         if hosted.machine.refuses_consumer(*exclusive) {
             let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
@@ -234,6 +239,15 @@ impl Shard {
 
     fn get(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, no_ack: bool, ask: Ask) {
         let hosted = &mut self.queues[slot as usize];
+        let refuses = |settings: &QueueSettings| settings.quorum && settings.single_active_consumer;
+        if hosted.machine.settings().is_some_and(refuses) {
+            let queue = Resource::queue(&ask.vhost, &ask.name);
+            let error = ChannelCode::ResourceLocked.error(format!(
+                "cannot obtain access to locked {queue}. basic.get operations are not supported by quorum queues \
+                 with single active consumer"
+            ));
+            return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+        }
         let id = hosted.id;
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
@@ -316,18 +330,28 @@ impl Shard {
     /// Tells the consumers of a queue that it is gone (consumer cancel notification).
     pub(super) fn cancel_consumers(&mut self, sessions: &mut impl Sessions, slot: u32) {
         let consumers = self.queues[slot as usize].machine.take_consumers();
-        for Consumer { address, id: consumer, .. } in consumers {
-            let channel = address.channel;
-            if address.shard == self.id {
-                sessions.consumer_cancelled(channel, consumer);
-            } else {
-                self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
-            }
+        for Consumer { address, id, .. } in consumers {
+            self.cancel_consumer(sessions, address, id);
+        }
+    }
+
+    /// Tells a consumer that its queue is gone.
+    pub(super) fn cancel_consumer(
+        &mut self,
+        sessions: &mut impl Sessions,
+        address: ChannelAddress,
+        consumer: ConsumerId,
+    ) {
+        let channel = address.channel;
+        if address.shard == self.id {
+            sessions.consumer_cancelled(channel, consumer);
+        } else {
+            self.peers.batch(address.shard).push(Op::ConsumerCancelled { channel, consumer });
         }
     }
 
     /// Remembers that a channel has consumers or messages of a queue, for when it closes.
-    fn note_interest(&mut self, address: ChannelAddress, queue: QueueId) {
+    pub(super) fn note_interest(&mut self, address: ChannelAddress, queue: QueueId) {
         let queues = self.interests.entry(address).or_default();
         if !queues.contains(&queue) {
             queues.push(queue);
@@ -337,11 +361,16 @@ impl Shard {
     /// A channel is gone: its consumers end and what it held is ready again, in every queue of this shard.
     pub(super) fn forget_channel(&mut self, sessions: &mut impl Sessions, address: ChannelAddress) {
         for queue in self.interests.remove(&address).unwrap_or_default() {
-            if let Some(&slot) = self.slots.get(&queue) {
-                self.queues[slot as usize].machine.remove_channel(address);
-                self.pump(sessions, slot);
-                self.delete_if_abandoned(sessions, slot);
-            }
+            let Some(&slot) = self.slots.get(&queue) else {
+                self.forget_stream_channel(address, queue);
+                continue;
+            };
+            let hosted = &mut self.queues[slot as usize];
+            let partition =
+                self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
+            hosted.machine.remove_channel(&mut partition.logs, address);
+            self.pump(sessions, slot);
+            self.delete_if_abandoned(sessions, slot);
         }
         for waiting in self.waiting_gets.values_mut() {
             waiting.retain(|ask| ask.reply_to.shard != address.shard || ask.channel != address.channel);
@@ -371,11 +400,6 @@ impl Shard {
             _ => deliver_answer(sessions, connection, request, answer),
         }
     }
-}
-
-fn has_single_active_consumer(row: &QueueRow) -> bool {
-    let argument = row.arguments.as_ref().and_then(|arguments| arguments.inner().get("x-single-active-consumer"));
-    argument == Some(&AMQPValue::Boolean(true))
 }
 
 /// Hands an answer to a connection of this shard.

@@ -9,11 +9,12 @@
 //! | `access` | authentication, virtual hosts |
 //! | `admin`, `listing`, `definitions` | administrators' requests and listings |
 //! | `publish` | a message on its way into queues |
-//! | `delays`, `deduplication` | exchanges that hold messages back, exchanges and queues that take each message once |
+//! | `delays` | exchanges that hold messages back |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
 //! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
 //! | `ask` | what commands do to the queues of this shard |
+//! | `stream` | the streams of this shard |
 //! | `plan`, `topology`, `registrar` | changes of the topology |
 //! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
 //! | `driver` | the executor; the only file that knows about threads, time and glommio |
@@ -26,7 +27,6 @@ use slab::Slab;
 
 use self::admin::Desk;
 use self::dead_letter::DeadLetters;
-use self::deduplication::Caches;
 use self::delays::HeldBack;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
@@ -35,6 +35,7 @@ use self::placement::Placement;
 use self::publish::NumberedTargets;
 use self::registrar::Registrar;
 use self::stats::ShardStats;
+use self::stream::Streams;
 use self::timers::Timers;
 use self::topology::Topology;
 use crate::admin::QueueCounters;
@@ -50,7 +51,6 @@ mod ask;
 mod catalog;
 mod confirms;
 mod dead_letter;
-mod deduplication;
 mod define;
 mod definitions;
 mod delays;
@@ -68,6 +68,7 @@ mod registrar;
 mod reply_to;
 mod sender_selected;
 pub mod stats;
+mod stream;
 mod submit;
 mod timers;
 mod topology;
@@ -89,6 +90,7 @@ pub struct Shard {
     partitions: BTreeMap<PartitionId, Partition>,
     queues: Slab<Hosted>,
     slots: FxHashMap<QueueId, u32>,
+    streams: Streams,
     peers: Peers,
     /// Channels, here or elsewhere, that have consumers or messages of queues of this shard.
     interests: FxHashMap<ChannelAddress, Vec<QueueId>>,
@@ -100,8 +102,6 @@ pub struct Shard {
     waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
     /// Shards, this one included, that have a partition whose disk is full.
     disk_full: Vec<ShardId>,
-    /// What exchanges and queues remember that take each message once.
-    caches: Caches,
     /// What exchanges hold back.
     held_back: HeldBack,
     /// What the shard itself publishes.
@@ -201,13 +201,13 @@ impl Shard {
             partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
             queues: Slab::new(),
             slots: FxHashMap::default(),
+            streams: Streams::default(),
             peers: Peers::new(placement.shards()),
             interests: FxHashMap::default(),
             touched: FxHashMap::default(),
             exclusive_owners: FxHashMap::default(),
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
-            caches: Caches::default(),
             held_back: HeldBack::default(),
             internal: Internal::default(),
             dead_letters: DeadLetters::default(),
@@ -262,6 +262,7 @@ impl Shard {
             stats.messages_unacked += hosted.machine.unacked_count() as u64;
             stats.consumers += hosted.machine.consumer_count() as u64;
         }
+        self.streams.add_stats(&mut stats);
         stats.mailbox_bytes = self.peers.batches.iter().map(|batch| batch.bytes() as u64).sum();
         stats.congested = u64::from(self.congested());
         for partition in self.partitions.values() {

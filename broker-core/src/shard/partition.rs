@@ -21,6 +21,8 @@ pub(super) enum PartitionEvent {
     },
     /// Queues that waited for pages are to be pumped again.
     Resume(Vec<QueueId>),
+    /// Something was synced for which these streams wait.
+    Synced(Vec<QueueId>),
     /// A segment was sealed.
     Sealed(LogKind, SegmentId),
     /// Messages of a queue have moved to other records.
@@ -43,6 +45,8 @@ pub(super) struct Partition {
     /// Confirms that wait for the durable log.
     pub confirms: Confirms,
     waiting_for_pages: Vec<QueueId>,
+    /// Streams with messages that are not on disk.
+    waiting_for_sync: Vec<QueueId>,
     no_space: [bool; 2],
     /// Confirms that the failed log will never give.
     refused: VecDeque<Waiting>,
@@ -57,6 +61,7 @@ impl Partition {
             logs,
             confirms: Confirms::default(),
             waiting_for_pages: Vec::new(),
+            waiting_for_sync: Vec::new(),
             no_space: [false; 2],
             refused: VecDeque::new(),
         }
@@ -67,6 +72,11 @@ impl Partition {
         if !self.waiting_for_pages.contains(&queue) {
             self.waiting_for_pages.push(queue);
         }
+    }
+
+    /// The stream is to be told when the durable log has synced something. A stream waits once at a time.
+    pub(super) fn wait_for_sync(&mut self, stream: QueueId) {
+        self.waiting_for_sync.push(stream);
     }
 
     /// True while more is staged than [`STAGED_BYTES`].
@@ -132,7 +142,8 @@ impl Partition {
     fn translate(&mut self, kind: LogKind, event: LogEvent) -> Option<PartitionEvent> {
         Some(match event {
             // Confirms are released by what the log says is durable, whenever it is asked.
-            LogEvent::Durable(_) => return None,
+            LogEvent::Durable(_) if self.waiting_for_sync.is_empty() => return None,
+            LogEvent::Durable(_) => PartitionEvent::Synced(std::mem::take(&mut self.waiting_for_sync)),
             LogEvent::PagedIn(_) => {
                 if self.waiting_for_pages.is_empty() {
                     return None;

@@ -14,7 +14,6 @@ use crate::error::{AmqpError, ChannelCode, ChannelError, ConnectionCode};
 use crate::ids::{ConnectionKey, PartitionId, QueueId, QueueRef, ShardId};
 use crate::model::arguments::{check_field, type_name};
 use crate::model::binding::BindingDefinition;
-use crate::model::deduplication;
 use crate::model::exchange::{ExchangeDefinition, check_declared_name, check_deletable, check_not_default};
 use crate::model::permission::Access;
 use crate::model::properties::PropertiesError;
@@ -81,7 +80,18 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
                 Some(_) => planner.use_queue(queue),
             }
         }
-        Command::QueuePurge { queue } | Command::BasicConsume { queue, .. } | Command::BasicGet { queue, .. } => {
+        Command::BasicConsume { queue, global_prefetch, .. } => {
+            planner.permit(Access::Read, planner.queue(queue))?;
+            let planned = planner.use_queue(queue)?;
+            match topology.find_queue(who.vhost, queue) {
+                Some((_, row)) if *global_prefetch && row.kind != QueueType::Classic => {
+                    let text = format!("{} does not support global qos", planner.queue(queue));
+                    Err(ConnectionCode::NotImplemented.error(text).into())
+                }
+                _ => Ok(planned),
+            }
+        }
+        Command::QueuePurge { queue } | Command::BasicGet { queue, .. } => {
             planner.permit(Access::Read, planner.queue(queue))?;
             planner.use_queue(queue)
         }
@@ -213,7 +223,6 @@ impl<'a> Planner<'a> {
             check_declared_name(ResourceKind::Queue, queue)?;
         }
         let kind = self.check_new_queue(resource, command)?;
-        deduplication::check_arguments(resource, arguments)?;
         let definition = QueueDefinition {
             id: 0,
             vhost: self.who.vhost.to_string(),

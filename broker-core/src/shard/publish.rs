@@ -10,9 +10,8 @@ use crate::ids::{ChannelKey, QueueId, QueueRef, Seq, ShardId};
 use crate::model::headers::sender_selected;
 use crate::model::message::{Message, Stamp, Traits};
 use crate::model::properties::Properties;
-use crate::model::queue::settings::Overflow;
+use crate::model::queue::settings::{Overflow, QueueType};
 use crate::model::reply_to::is_pseudo_queue;
-use crate::model::routing::Routable;
 use crate::session::{Caller, Publish, Published, Sessions};
 
 /// Where the confirm of a message goes.
@@ -135,7 +134,7 @@ impl Shard {
             .error(format!("user_id property set to '{user_id}' but authenticated user was '{actual}'")))
     }
 
-    /// Where a message goes that was just published.
+    /// Where a message goes.
     pub(super) fn route(
         &mut self,
         vhost: &str,
@@ -143,20 +142,9 @@ impl Shard {
         routing_keys: &[&str],
         properties: &Properties<'_>,
     ) -> Result<Routed, AmqpError> {
-        let message = Routable { routing_keys, properties, published_ms: self.now_ms, admitted: false };
-        self.route_message(vhost, exchange, &message)
-    }
-
-    /// Where a message goes.
-    pub(super) fn route_message(
-        &mut self,
-        vhost: &str,
-        exchange: &str,
-        message: &Routable<'_>,
-    ) -> Result<Routed, AmqpError> {
         let mut queues = std::mem::take(&mut self.scratch_queues);
         queues.clear();
-        let route = self.topology.route(vhost, exchange, message)?;
+        let route = self.topology.route(vhost, exchange, routing_keys, properties, self.now_ms)?;
         let (cacheable, held_back) = (!route.depends_on_message(), route.held_back().to_vec());
         queues.extend_from_slice(route.queues());
         let mut targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
@@ -168,8 +156,14 @@ impl Shard {
     fn target(&self, queue: QueueId) -> Option<Target> {
         let row = self.topology.queue(queue)?;
         let shard = self.placement.shard_of(row.partition);
-        let slot = if shard == self.id { *self.slots.get(&queue)? } else { 0 };
-        Some(Target { queue, partition: row.partition, shard, durable: row.durable, slot })
+        let stream = row.kind == QueueType::Stream;
+        let slot = match shard == self.id {
+            true if stream => self.streams.slot(queue)?,
+            true => *self.slots.get(&queue)?,
+            false => 0,
+        };
+        let always_durable = row.kind.is_always_durable();
+        Some(Target { queue, partition: row.partition, shard, durable: row.durable, always_durable, stream, slot })
     }
 
     pub(super) fn distribute(
@@ -241,7 +235,7 @@ impl Shard {
         if let [store] = queues
             && self.is_store(*store)
         {
-            let accepted = self.admit(sessions, *store, message, traits, to);
+            let accepted = self.accept_delayed(*store, message, traits, to);
             return self.answer_publish(from, confirm, accepted);
         }
         let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
@@ -271,26 +265,13 @@ impl Shard {
         traits: Traits,
         confirm: Confirm,
     ) -> Accepted {
-        if self.caches.watch(targets) {
-            return self.accept_once(sessions, targets, message, traits, confirm);
-        }
-        self.accept_all(sessions, targets, message, traits, confirm)
-    }
-
-    /// Gives a message to queues of one partition of this shard, whether they had it before or not.
-    pub(super) fn accept_all(
-        &mut self,
-        sessions: &mut impl Sessions,
-        targets: &[Target],
-        message: Message<'_>,
-        traits: Traits,
-        confirm: Confirm,
-    ) -> Accepted {
         if targets.iter().any(|target| self.refuses(target, message)) {
             return self.accept_where_there_is_room(sessions, targets, message, traits);
         }
         // The usual case first: one queue, and a consumer that takes the message as it comes.
-        if let [target] = targets {
+        if let [target] = targets
+            && !target.always_durable
+        {
             let queue = &mut self.queues[target.slot as usize];
             let mut out = Out {
                 sessions,
@@ -303,8 +284,8 @@ impl Shard {
                 return Accepted::Now;
             }
         }
-        let durable = targets.iter().filter(|target| traits.persistent && target.durable);
-        let volatile = targets.iter().filter(|target| !(traits.persistent && target.durable));
+        let durable = targets.iter().filter(|target| target.is_logged(traits.persistent));
+        let volatile = targets.iter().filter(|target| !target.is_logged(traits.persistent));
         // The confirm waits for the durable record, so that one is stored last, when nothing can fail after it.
         if self.store(sessions, LogKind::Volatile, volatile, message, traits, None).is_err() {
             return Accepted::Refused;
@@ -319,7 +300,7 @@ impl Shard {
     }
 
     fn refuses(&self, target: &Target, message: Message<'_>) -> bool {
-        self.queues[target.slot as usize].machine.refuses(message.body.len())
+        !target.stream && self.queues[target.slot as usize].machine.refuses(message.body.len())
     }
 
     /// Gives a message to those queues that have room for it (`x-overflow`). The publisher is told at once that not all had.
@@ -366,7 +347,10 @@ impl Shard {
         let mut numbered = std::mem::take(&mut self.scratch_targets);
         numbered.clear();
         for target in targets.clone() {
-            numbered.push(self.queues[target.slot as usize].machine.take_number(traits.priority));
+            numbered.push(match target.stream {
+                true => (target.queue, self.streams.take_seq(target.slot)),
+                false => self.queues[target.slot as usize].machine.take_number(traits.priority),
+            });
         }
         let lengths = message.lengths();
         let appended = partition.logs.of(kind).append(&numbered, &message.parts(&lengths));
@@ -383,6 +367,12 @@ impl Shard {
                 me: self.id,
             };
             for (target, &number) in targets.zip(&numbered) {
+                if target.stream {
+                    if let Some(stream) = self.streams.push(target.slot, number.1, record.position, record.lsn) {
+                        partition.wait_for_sync(stream);
+                    }
+                    continue;
+                }
                 let queue = &mut self.queues[target.slot as usize].machine;
                 let stored = (number, kind, record.position);
                 if queue.push(&mut out, &mut partition.logs, stored, message, traits.expires) {

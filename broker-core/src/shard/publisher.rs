@@ -17,10 +17,22 @@ pub(super) struct Target {
     pub partition: PartitionId,
     /// The shard that runs the partition.
     pub shard: ShardId,
-    /// It is durable: persistent messages go to the durable log.
+    /// Persistent messages go to the durable log.
     pub durable: bool,
+    /// All messages do: it is a quorum queue or a stream.
+    pub always_durable: bool,
+    /// It is a stream: `slot` is its place in the table of streams.
+    pub stream: bool,
     /// Its place in the table of queues, if it is on this shard.
     pub slot: u32,
+}
+
+impl Target {
+    /// A message goes to the durable log for this queue.
+    #[inline]
+    pub(super) fn is_logged(&self, persistent: bool) -> bool {
+        (persistent && self.durable) || self.always_durable
+    }
 }
 
 /// The queues a message goes to, ascending by shard and partition.

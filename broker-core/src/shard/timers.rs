@@ -57,7 +57,8 @@ impl Shard {
         let held_back =
             self.held_back.next_wake_ms().map(|due| due.saturating_sub(self.now_ms).clamp(1, LONGEST_WAIT_MS));
         let logs = self.wants_log_tick().then_some(LOG_TICK_MS);
-        queue.into_iter().chain(held_back).chain(logs).min()
+        let streams = self.streams.next_tick_ms(self.now_ms);
+        queue.into_iter().chain(held_back).chain(logs).chain(streams).min()
     }
 
     /// Pumps the queues whose time has come.

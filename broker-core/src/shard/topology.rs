@@ -16,14 +16,15 @@ use crate::admin::{Definition, DefinitionKey};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ConnectionKey, ShardId};
 use crate::model::binding::{BindingDefinition, Destination};
-use crate::model::exchange::{ExchangeDefinition, ExchangeId, ExchangeType};
+use crate::model::exchange::{ExchangeDefinition, ExchangeId};
 use crate::model::field_table;
 use crate::model::limits::{UserLimits, VhostLimits};
 use crate::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
 use crate::model::permission::{Access, Permissions};
 use crate::model::policy::Policies;
+use crate::model::properties::Properties;
 use crate::model::queue::settings::QueueType;
-use crate::model::routing::{Removed, Routable, Route, RoutingTable};
+use crate::model::routing::{Removed, Route, RoutingTable};
 use crate::model::user::UserDefinition;
 use crate::model::vhost::{Resource, ResourceKind, VhostDefinition};
 
@@ -87,8 +88,6 @@ pub(super) struct StoreRow {
     pub exchange: Arc<str>,
     /// The exchange survives a restart.
     pub durable: bool,
-    /// The exchange holds back what is not due.
-    pub delays: bool,
 }
 
 /// One step from a topology to the next.
@@ -261,12 +260,14 @@ impl Topology {
         &mut self,
         vhost: &str,
         exchange: &str,
-        message: &Routable<'_>,
+        routing_keys: &[&str],
+        properties: &Properties<'_>,
+        published_ms: u64,
     ) -> Result<&Route, AmqpError> {
         let missing = || Resource::exchange(vhost, exchange).not_found();
         let routing = &self.vhosts.get(vhost).ok_or_else(missing)?.routing;
         let exchange = routing.exchange(exchange).ok_or_else(missing)?;
-        routing.route(exchange, message, &mut self.route);
+        routing.route(exchange, routing_keys, properties, published_ms, &mut self.route);
         Ok(&self.route)
     }
 
@@ -307,8 +308,7 @@ impl Topology {
         in_vhost.routing.add_exchange(definition.clone());
         if let Some(store) = definition.store {
             let exchange = definition.name.as_str().into();
-            let delays = definition.kind == ExchangeType::DelayedMessage;
-            let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable, delays };
+            let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable };
             self.stores.insert(QueueId(store), row);
         }
     }

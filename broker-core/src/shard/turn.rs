@@ -13,9 +13,8 @@ use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
 use crate::admin::QueueCounters;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
-use crate::model::deduplication::{self, Cache};
 use crate::model::queue::consumer::ChannelAddress;
-use crate::model::queue::settings::QueueSettings;
+use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::queue::{Got, Queue};
 use crate::session::{Delivery, Reply, Sessions};
 
@@ -107,6 +106,7 @@ impl Shard {
             partition.logs.volatile.tick(self.now_ms);
         }
         self.fire_timers(sessions);
+        self.tick_streams(sessions);
     }
 
     /// The shard is about to stop: has everything that is staged written and synced, and begins nothing of its own.
@@ -186,15 +186,18 @@ impl Shard {
                 for (_, hosted) in self.queues.iter_mut().filter(|(_, hosted)| hosted.partition == partition) {
                     hosted.machine.segment_sealed(kind, segment);
                 }
+                if kind == LogKind::Durable {
+                    self.streams.segment_sealed(partition, segment);
+                }
             }
             PartitionEvent::Moved(kind, segment, queue, moved) => {
                 self.held_back.relocate(queue, kind, segment, &moved);
-                if queue.lane() == deduplication::LANE {
-                    self.caches.relocate(queue, kind, segment, &moved);
-                } else if let Some(&slot) = self.slots.get(&queue.base()) {
-                    self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved);
+                match self.slots.get(&queue.base()) {
+                    Some(&slot) => self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved),
+                    None => self.streams.relocate(queue, segment, &moved),
                 }
             }
+            PartitionEvent::Synced(streams) => self.streams_synced(sessions, streams),
             PartitionEvent::NoSpace => {
                 let full = self.partitions.values().any(Partition::no_space);
                 for peer in (0..self.placement.shards()).map(ShardId).filter(|peer| *peer != self.id) {
@@ -213,7 +216,7 @@ impl Shard {
     }
 
     /// Passes a confirm to the channel that published, or keeps it if that was an administrator or the shard itself.
-    pub(super) fn confirm_here(
+    fn confirm_here(
         &mut self,
         sessions: &mut impl Sessions,
         channel: ChannelKey,
@@ -251,7 +254,10 @@ impl Shard {
             && self.placement.shard_of(*partition) == self.id
         {
             let id = QueueId(definition.id);
-            self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id }));
+            match definition.kind {
+                QueueType::Stream => self.host_stream(id, *partition, self.new_stream(id)),
+                _ => self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id })),
+            }
             self.stats.queues_created += 1;
         }
         applied
@@ -272,10 +278,6 @@ impl Shard {
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
         let none = FieldTable::default();
-        let arguments = self.topology.queue(id).and_then(|row| row.arguments.as_deref());
-        if let Some(cache) = arguments.and_then(|arguments| Cache::declared(id, arguments)) {
-            self.caches.host(partition, cache);
-        }
         let settings = self.topology.queue(id).and_then(|row| {
             QueueSettings::effective(row.kind, row.arguments.as_deref().unwrap_or(&none), None, None)
         });
@@ -285,7 +287,7 @@ impl Shard {
     /// What a queue of this shard is told to do has changed.
     pub(super) fn settings_changed(&mut self, queue: QueueId, settings: Option<Box<QueueSettings>>) {
         let Some(&slot) = self.slots.get(&queue) else {
-            return;
+            return self.stream_settings_changed(queue, settings.as_deref());
         };
         let machine = &mut self.queues[slot as usize].machine;
         machine.set_settings(settings);
@@ -296,7 +298,7 @@ impl Shard {
 
     fn remove_hosted(&mut self, sessions: &mut impl Sessions, queue: QueueId) {
         let Some(&slot) = self.slots.get(&queue) else {
-            return;
+            return self.remove_stream(sessions, queue);
         };
         self.cancel_consumers(sessions, slot);
         self.disarm(slot);
@@ -304,7 +306,6 @@ impl Shard {
         let mut hosted = self.queues.remove(slot as usize);
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         hosted.machine.drop_messages(&mut partition.logs);
-        self.drop_cache(queue);
         self.stats.queues_deleted += 1;
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
             self.ask_here(sessions, ask);

@@ -44,7 +44,7 @@ pub struct Flags {
     #[arg(long, env = "RINGMQ_METRICS", value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
 
-    /// Reserved for the management API: accepted, but nothing listens there yet
+    /// Where the management API is served [default: 127.0.0.1:15672]
     #[arg(long, env = "RINGMQ_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
 

@@ -26,6 +26,9 @@ pub const MAX_SHARDS: usize = 1024;
 /// Where Prometheus scrapes unless something else is said.
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 15692);
 
+/// Where the management API is served when nobody says otherwise.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15672);
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -37,8 +40,8 @@ pub struct Config {
     pub amqps: Vec<SocketAddr>,
     /// Where Prometheus scrapes `/metrics`. Port 0 as for [`Config::amqp`].
     pub metrics: SocketAddr,
-    /// Reserved for the management API: nothing listens there yet.
-    pub http: Option<SocketAddr>,
+    /// Where the management API is served. Port 0 as for [`Config::amqp`].
+    pub http: SocketAddr,
     /// Number of shards, 1 to [`MAX_SHARDS`].
     pub shards: usize,
     /// The CPUs that the broker may use, ascending and not empty; shard *n* runs on `cpus[n % cpus.len()]`.
@@ -99,8 +102,8 @@ impl Config {
         let amqp = given(flags.amqp, settings.tcp_addresses());
         let amqps = given(flags.amqps, settings.ssl_addresses());
         let metrics = flags.metrics.or_else(|| settings.prometheus.address(15692)).unwrap_or(DEFAULT_METRICS);
-        let http = flags.http.or_else(|| settings.management.address(15672));
-        check_addresses(&amqp, &amqps, metrics)?;
+        let http = flags.http.or_else(|| settings.management.address(15672)).unwrap_or(DEFAULT_HTTP);
+        check_addresses(&amqp, &amqps, metrics, http)?;
         if !amqps.is_empty() {
             check_tls(&settings.tls)?;
         }
@@ -133,8 +136,13 @@ fn settings(flags: &Flags) -> Result<Settings, FileError> {
     Ok(settings)
 }
 
-fn check_addresses(amqp: &[SocketAddr], amqps: &[SocketAddr], metrics: SocketAddr) -> Result<(), ConfigError> {
-    let all = amqp.iter().map(|address| ("--amqp", *address));
+fn check_addresses(
+    amqp: &[SocketAddr],
+    amqps: &[SocketAddr],
+    metrics: SocketAddr,
+    http: SocketAddr,
+) -> Result<(), ConfigError> {
+    let all = [("--http", http)].into_iter().chain(amqp.iter().map(|address| ("--amqp", *address)));
     let all = all.chain(amqps.iter().map(|address| ("--amqps", *address)));
     let mut seen: Vec<(&'static str, SocketAddr)> = vec![("--metrics", metrics)];
     for (flag, address) in all {
@@ -187,7 +195,7 @@ mod tests {
         assert_eq!(config.amqp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [5672]);
         assert_eq!(config.amqps, []);
         assert_eq!(config.metrics.port(), 15692);
-        assert_eq!(config.http, None);
+        assert_eq!(config.http, "127.0.0.1:15672".parse().unwrap());
     }
 
     #[test]
@@ -215,6 +223,11 @@ mod tests {
         let error = check(&["--amqp", "127.0.0.1:99", "--metrics", "127.0.0.1:99"]).unwrap_err();
         assert!(matches!(error, ConfigError::SameAddress { .. }));
         check(&["--amqp", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).unwrap();
+        let error = check(&["--http", "127.0.0.1:99", "--metrics", "127.0.0.1:99"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--metrics and --http are both 127.0.0.1:99: each needs an address of its own"
+        );
     }
 
     #[test]

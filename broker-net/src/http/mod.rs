@@ -1,96 +1,118 @@
 //! The HTTP side of the broker, on a thread and a runtime of its own: a slow scrape slows no queue.
+//!
+//! Two servers: Prometheus' metrics, for everybody, and the management API, whose paths, fields, texts and status codes are
+//! RabbitMQ's. What a handler needs to know it asks the shards, by message.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `resource/` | the paths of the API, one file per resource |
+//! | `caller` | authentication, and who may do what |
+//! | `listing`, `body`, `table`, `reply`, `error` | pages, sorting and columns; requests; AMQP's types in JSON; answers |
+//! | `rates` | rates from counters |
+//! | `scrape` | the metrics |
+//! | `listener` | a bounded number of connections |
 
+mod api;
+mod body;
+mod caller;
+mod defined;
+mod error;
 mod listener;
+mod listing;
+mod rates;
+mod reply;
+mod resource;
+mod scrape;
+mod table;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Instant, SystemTime};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
+use broker_core::admin::Admin;
 
-use crate::metrics::Metrics;
-use listener::LimitedListener;
+use crate::metrics::{Identity, Metrics, total};
+use api::Api;
+pub use api::Listening;
+use listener::{LimitedListener, Peer};
+use rates::{Rates, Total};
+use scrape::Scraped;
 
-/// Connections served at the same time; more wait in the listener's backlog.
+/// Connections that each server has open at the same time; more wait in the listener's backlog.
 pub const MAX_HTTP_CONNECTIONS: usize = 64;
 
-/// Serves `GET /metrics` on `listener` until the process ends, one scrape after the other: collecting the numbers holds the
-/// thread up, and only this one.
-pub fn serve_metrics(listener: TcpListener, metrics: Metrics) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
+/// What the servers are about.
+#[derive(Debug)]
+pub struct Management {
+    /// The way to the shards.
+    pub admin: Admin,
+    /// What the broker is called.
+    pub identity: Identity,
+    /// Where its data are.
+    pub data_dir: PathBuf,
+    /// All its ports.
+    pub listeners: Vec<Listening>,
+    /// Users that may log in from loopback addresses only.
+    pub loopback_users: Vec<String>,
+}
+
+/// Serves the metrics and the management API until the process ends. Requests are served one after the other:
+/// putting a large answer together holds the thread up, and only this one.
+pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Management) -> io::Result<()> {
+    let (metrics_listener, metrics) = metrics;
+    for listener in [&api, &metrics_listener] {
+        listener.set_nonblocking(true)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let app = Router::new().route("/metrics", get(scrape)).with_state(Arc::new(metrics));
     let serve = async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(LimitedListener::new(listener, MAX_HTTP_CONNECTIONS), app).await
+        let scraped = Arc::new(Scraped { metrics, admin: management.admin.clone() });
+        let metrics = Router::new()
+            .route("/metrics", get(scrape::aggregated))
+            .route("/metrics/per-object", get(scrape::per_object))
+            .route("/metrics/detailed", get(scrape::detailed))
+            .with_state(scraped);
+        let metrics = serve_router(metrics_listener, metrics);
+        let state = Arc::new(new_api(management));
+        tokio::spawn(sample(Arc::clone(&state)));
+        let routes = resource::routes().layer(DefaultBodyLimit::max(body::MAX_BODY_BYTES)).with_state(state);
+        tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
     };
-    thread::Builder::new().name("ringmq-metrics".to_owned()).spawn(move || {
+    thread::Builder::new().name("ringmq-http".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(serve) {
-            tracing::error!(%error, "the metrics server ended");
+            tracing::error!(%error, "the HTTP servers ended");
         }
     })?;
     Ok(())
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+fn new_api(management: Management) -> Api {
+    let Management { admin, identity, data_dir, listeners, loopback_users } = management;
+    let started = Instant::now();
+    Api { admin, identity, data_dir, listeners, loopback_users, started, rates: Mutex::new(Rates::default()) }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpStream};
-    use std::path::PathBuf;
+async fn serve_router(listener: TcpListener, router: Router) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(LimitedListener::new(listener, MAX_HTTP_CONNECTIONS), service).await
+}
 
-    use broker_core::shard::stats::ShardStats;
-
-    use super::*;
-    use crate::metrics::Identity;
-
-    fn start() -> SocketAddr {
-        let identity = Identity { node: "n".to_owned(), cluster: "n".to_owned() };
-        let source = Arc::new(|| vec![ShardStats { queues: 3, ..ShardStats::default() }]);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        serve_metrics(listener, Metrics::new(identity, PathBuf::from("/"), source).unwrap()).unwrap();
-        address
-    }
-
-    fn request(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    #[test]
-    fn metrics_are_served_as_text() {
-        let answer = request(start(), "/metrics");
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        assert!(answer.contains("content-type: text/plain; version=0.0.4\r\n"), "{answer}");
-        assert!(answer.contains("\nrabbitmq_queues 3\n"), "{answer}");
-    }
-
-    #[test]
-    fn another_path_is_not_found() {
-        assert!(request(start(), "/").starts_with("HTTP/1.1 404 "));
-    }
-
-    #[test]
-    fn a_connection_beyond_the_limit_is_served_when_another_ends() {
-        let address = start();
-        let mut idle: Vec<_> = (0..MAX_HTTP_CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let waiting = thread::spawn(move || request(address, "/metrics"));
-        idle.pop();
-        assert!(waiting.join().unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+/// Looks at the totals again and again, for their rates.
+async fn sample(api: Arc<Api>) {
+    let mut interval = tokio::time::interval(rates::INTERVAL);
+    loop {
+        interval.tick().await;
+        let Ok(shards) = api.admin.stats().await else { return };
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        if let Ok(mut rates) = api.rates.lock() {
+            rates.keep(Total { at_ms, stats: total(&shards) });
+        }
     }
 }

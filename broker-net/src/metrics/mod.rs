@@ -4,6 +4,7 @@
 //! The numbers are collected when they are asked for: the shards are asked for a copy of theirs, and nothing is kept.
 
 mod families;
+mod objects;
 mod process;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Registry, TextEncoder};
 
 use families::{Family, Kind};
+pub use objects::{ObjectFamily, Objects};
 pub use process::Process;
 
 /// Asks every shard for its numbers, in the order of the shards. It may block for as long as a shard takes to
@@ -48,9 +50,11 @@ impl Metrics {
         Ok(Self { registry })
     }
 
-    /// The present numbers in Prometheus' text format.
-    pub fn encode(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// The present numbers of the families whose names are `wanted`, in Prometheus' text format.
+    pub fn encode(&self, wanted: impl Fn(&str) -> bool) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        families.retain(|family| wanted(family.name()));
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
@@ -111,10 +115,7 @@ impl Collector for Broker {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let shards = (self.source)();
-        let mut total = ShardStats::default();
-        for shard in &shards {
-            total.add(shard);
-        }
+        let total = total(&shards);
         let process = Process::read(&self.data_dir, self.started);
         let mut collected = self.identity();
         collected.push(message_sizes(&total.message_sizes));
@@ -123,6 +124,16 @@ impl Collector for Broker {
         collected.extend(families::SHARD.iter().map(|of| per_shard(of, &shards)));
         collected
     }
+}
+
+/// The sum of the shards' numbers.
+#[must_use]
+pub fn total(shards: &[ShardStats]) -> ShardStats {
+    let mut total = ShardStats::default();
+    for shard in shards {
+        total.add(shard);
+    }
+    total
 }
 
 /// A family with one metric.
@@ -208,7 +219,7 @@ mod tests {
     fn scrape(shards: Vec<ShardStats>) -> String {
         let identity = Identity { node: "ringmq@here".to_owned(), cluster: "ringmq@here".to_owned() };
         let source: StatsSource = Arc::new(move || shards.clone());
-        Metrics::new(identity, PathBuf::from("/"), source).unwrap().encode().unwrap()
+        Metrics::new(identity, PathBuf::from("/"), source).unwrap().encode(|_| true).unwrap()
     }
 
     #[track_caller]

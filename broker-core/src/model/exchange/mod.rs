@@ -13,7 +13,6 @@ use crate::error::{ChannelCode, ChannelError};
 use crate::model::binding::BindingId;
 use crate::model::headers::{HeaderValue, Headers};
 use crate::model::properties::Properties;
-use crate::model::routing::Routable;
 use crate::model::vhost::{Resource, ResourceKind};
 
 mod definition;
@@ -109,8 +108,12 @@ pub(crate) struct MatchInput<'a> {
 }
 
 impl<'a> MatchInput<'a> {
-    pub(crate) fn new(message: &Routable<'a>, draw: u64) -> Self {
-        let Routable { routing_keys, properties, published_ms, .. } = *message;
+    pub(crate) fn new(
+        routing_keys: &'a [&'a str],
+        properties: &'a Properties<'a>,
+        published_ms: u64,
+        draw: u64,
+    ) -> Self {
         Self { routing_keys, properties, published_ms, draw, headers: OnceCell::new() }
     }
 
@@ -162,9 +165,7 @@ impl ExchangeIndex {
         match definition.routing_type() {
             ExchangeType::Direct => Self::Direct(direct::DirectIndex::default()),
             // A type that is another's is none itself.
-            ExchangeType::Fanout | ExchangeType::DelayedMessage | ExchangeType::MessageDeduplication => {
-                Self::Fanout
-            }
+            ExchangeType::Fanout | ExchangeType::DelayedMessage => Self::Fanout,
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
             ExchangeType::ConsistentHash => {

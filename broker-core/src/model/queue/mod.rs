@@ -7,6 +7,7 @@ pub mod backlog;
 pub mod consumer;
 mod lane;
 mod logs;
+mod retry;
 pub mod settings;
 mod special;
 mod tend;
@@ -19,6 +20,7 @@ use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers
 use self::lane::Lane;
 pub use self::logs::Logs;
 pub(crate) use self::logs::Read;
+use self::retry::Return;
 use self::special::Special;
 pub use self::special::{DeadToken, DeathReason};
 pub use self::tend::DeadMessage;
@@ -126,6 +128,10 @@ impl Queue {
     pub fn recovered(at: QueueRef, lanes: Vec<RecoveredQueue>) -> Self {
         let mut queue = Self::new(at);
         for found in lanes {
+            for &(seq, count) in &found.attempts {
+                let retry = queue.special.get_or_insert_default().retry.get_or_insert_default();
+                retry.recovered(lane::level_of(found.queue), seq.0, count);
+            }
             let lane = Lane::recovered(found);
             match lane.level() {
                 0 => queue.lane = lane,
@@ -170,11 +176,12 @@ impl Queue {
     }
 
     /// True if a new consumer cannot be: an exclusive one is on the queue, or it wants to be one and is not alone, or cannot be
-    /// one because there is a single active consumer.
+    /// one because there is a single active consumer (which quorum queues do not mind).
     #[must_use]
     pub fn refuses_consumer(&self, exclusive: bool) -> bool {
-        self.consumers.has_exclusive()
-            || exclusive && (!self.consumers.is_empty() || self.consumers.is_single_active())
+        let quorum = self.settings().is_some_and(|settings| settings.quorum);
+        let single_active = self.consumers.is_single_active() && !quorum;
+        self.consumers.has_exclusive() || exclusive && (!self.consumers.is_empty() || single_active)
     }
 
     /// Has one consumer at a time get messages. To be said before the first one comes.
@@ -245,6 +252,9 @@ impl Queue {
 
     /// Delivers while there are messages and consumers that can take them.
     pub fn pump(&mut self, out: &mut impl Outlet, logs: &mut Logs, now_ms: u64) -> Pump {
+        if self.special.is_some() {
+            self.end_waits(now_ms);
+        }
         let pump = self.deliver(out, logs, now_ms);
         if self.special.is_some() { self.tend(out, logs, now_ms, pump) } else { pump }
     }
@@ -322,6 +332,11 @@ impl Queue {
             self.pop(entry, body);
             let holder = Holder { address, consumer: None };
             let token = (!no_ack).then(|| self.hold(Held { entry, holder }, body));
+            let counted = self.counted_properties(entry, message.properties);
+            let message = match &counted {
+                Some(properties) => Message { properties, ..message },
+                None => message,
+            };
             reply(Got { token, redelivered: entry.redelivered, message_count: self.message_count(), message });
             self.after_delivery(logs, entry, no_ack);
             return Get::Done;
@@ -352,7 +367,8 @@ impl Queue {
                     self.unhold(held.entry);
                     self.bury(logs, held.entry, DeathReason::Rejected);
                 }
-                Settlement::Requeue => self.requeue(held.entry),
+                Settlement::Requeue => self.come_back(logs, held.entry, Return::Released),
+                Settlement::RequeueFailed => self.come_back(logs, held.entry, Return::Failed),
             }
         }
     }
@@ -375,11 +391,11 @@ impl Queue {
     }
 
     /// A channel is gone: so are its consumers, and what it held is ready again.
-    pub fn remove_channel(&mut self, address: ChannelAddress) {
+    pub fn remove_channel(&mut self, logs: &mut Logs, address: ChannelAddress) {
         self.touch();
         self.consumers.remove_channel(address);
         for entry in self.unacked.take_channel(address) {
-            self.requeue(entry);
+            self.come_back(logs, entry, Return::Failed);
         }
     }
 
@@ -390,7 +406,7 @@ impl Queue {
 
     /// Drops all ready messages (`queue.purge`). Returns how many there were.
     pub fn purge(&mut self, logs: &mut Logs) -> u64 {
-        let mut count = self.lane.purge(logs);
+        let mut count = self.lane.purge(logs) + self.purge_returned(logs);
         if let Some(special) = &mut self.special {
             count += special.lanes.iter_mut().map(|lane| lane.purge(logs)).sum::<u64>();
             special.purged();
@@ -426,7 +442,8 @@ impl Queue {
         self.lane_mut(level).ready.relocate((log, level), segment, moved);
         let special = self.special.iter_mut().flat_map(|special| {
             let leaving = special.leaving.iter_mut().map(|(_, dead)| dead);
-            special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry)
+            let returned = special.retry.iter_mut().flat_map(|retry| retry.entries_mut());
+            special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry).chain(returned)
         });
         for entry in self.unacked.entries_mut().chain(special) {
             if (entry.log, entry.lane) == (log, level)
@@ -457,6 +474,9 @@ impl Queue {
     /// The message that is to be delivered next, loaded from its run if need be.
     fn load_head(&mut self, logs: &mut Logs) -> Result<Option<Entry>, LogKind> {
         if let Some(special) = &mut self.special {
+            if let Some(entry) = special.retry.as_ref().and_then(|retry| retry.head()) {
+                return Ok(Some(entry));
+            }
             for lane in &mut special.lanes {
                 if let Some(entry) = lane.load_head(logs)? {
                     return Ok(Some(entry));
@@ -468,7 +488,9 @@ impl Queue {
 
     /// Takes out the entry at the head of its lane; its message has a body of `body` bytes.
     fn pop(&mut self, entry: Entry, body: usize) {
-        self.lane_mut(entry.lane).ready.pop(entry);
+        if !self.retry_mut().is_some_and(|retry| retry.pop(entry)) {
+            self.lane_mut(entry.lane).ready.pop(entry);
+        }
         if self.special.is_some() {
             let left = self.message_count();
             self.special.get_or_insert_default().went(body, left);
@@ -476,7 +498,10 @@ impl Queue {
     }
 
     /// The message leaves its log.
-    fn ack(&self, logs: &mut Logs, entry: Entry) {
+    fn ack(&mut self, logs: &mut Logs, entry: Entry) {
+        if let Some(retry) = self.retry_mut() {
+            retry.forget(entry);
+        }
         logs.of(entry.log).ack(self.at.queue.in_lane(entry.lane.into()), entry.seq, entry.position);
     }
 
@@ -509,6 +534,14 @@ impl Queue {
             }
             self.unacked.insert(Held { entry, holder })
         });
+        let counted = match entry.redelivered {
+            true => self.counted_properties(entry, message.properties),
+            false => None,
+        };
+        let message = match &counted {
+            Some(properties) => Message { properties, ..message },
+            None => message,
+        };
         out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered, message));
         self.consumers.took(message.window_bytes());
         no_ack

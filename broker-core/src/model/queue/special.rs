@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::backlog::Entry;
 use super::lane::Lane;
+use super::retry::Retry;
 use super::settings::{Overflow, QueueSettings};
 
 /// Why a message is dead.
@@ -59,6 +60,8 @@ pub(super) struct Special {
     pub(super) leaving: Slab<Dead>,
     /// No dead letter is handed out before, in milliseconds since the Unix epoch.
     pub(super) retry_dead_ms: u64,
+    /// Messages that come back, where they are counted or delayed.
+    pub(super) retry: Option<Box<Retry>>,
     /// Bytes of the bodies of ready messages; counted only where there is a limit for them.
     ready_bytes: u64,
     /// The records of recovered messages have been counted instead of their bodies: so many.
@@ -84,9 +87,10 @@ impl Special {
         &mut self.lanes[at]
     }
 
-    /// Ready messages above the queue's own lane.
+    /// Ready messages that are not in the queue's own lane.
     pub(super) fn lanes_len(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.ready.len()).sum()
+        let returned = self.retry.as_ref().map_or(0, |retry| retry.ready_len());
+        returned + self.lanes.iter().map(|lane| lane.ready.len()).sum::<u64>()
     }
 
     /// True if body lengths are counted.

@@ -6,6 +6,7 @@ use broker_store::LogKind;
 
 use super::backlog::Entry;
 use super::logs::{Logs, Read};
+use super::retry::Retry;
 use super::settings::QueueSettings;
 use super::special::{Dead, DeadToken, DeathReason};
 use super::{Outlet, Pump, Queue};
@@ -44,6 +45,12 @@ impl Queue {
         let counts = self.special.as_ref().is_some_and(|special| special.counts_bytes());
         let special = self.special.get_or_insert_default();
         special.settings = settings.map(|settings| *settings).unwrap_or_default();
+        if Retry::is_wanted(&special.settings) {
+            special.retry.get_or_insert_default().set_settings(&special.settings);
+        } else if let Some(retry) = &mut special.retry {
+            // What waits still comes out of it.
+            retry.set_settings(&special.settings);
+        }
         self.may_expire |= special.settings.message_ttl_ms.is_some();
         if special.counts_bytes() && !counts {
             let (count, bytes) = self.recorded();
@@ -137,6 +144,9 @@ impl Queue {
         let pump = pump.and(self.drop_overflow(logs));
         let pump = pump.and(self.drop_expired(logs, now_ms));
         let pump = pump.and(self.hand_out_dead(out, logs, now_ms));
+        if let Some(ends_ms) = self.wait_ends_ms() {
+            self.due_by(ends_ms);
+        }
         let idle = self.consumers.is_empty();
         if let Some(special) = &mut self.special {
             special.idle_since_ms = if idle { Some(special.idle_since_ms.unwrap_or(now_ms)) } else { None };
@@ -209,6 +219,22 @@ impl Queue {
             return Pump::Idle;
         }
         let mut slice = SLICE;
+        while let Some(entry) = self.retry_mut().and_then(|retry| retry.head()) {
+            let (expiry, body) = match logs.read(&entry) {
+                Read::Message(message) => (self.expiry_ms(&message), message.body.len()),
+                Read::Elsewhere => return page_in(logs, entry),
+                Read::Lost => (Some(0), 0),
+            };
+            if expiry.is_none_or(|expiry| expiry > now_ms) {
+                break;
+            }
+            if slice == 0 || !self.may_bury() {
+                return Pump::Again;
+            }
+            slice -= 1;
+            self.pop(entry, body);
+            self.bury(logs, entry, DeathReason::Expired);
+        }
         for at in 0..=self.special.as_ref().map_or(0, |special| special.lanes.len()) {
             loop {
                 let entry = match self.lane_at(at).load_head(logs) {

@@ -148,14 +148,14 @@ fn a_closed_channel_gives_back_what_it_held() {
     bench.consume(1, 2, false);
     bench.consume(2, 0, false);
     assert_eq!(bench.out.bodies(), ["a", "b", "c"]);
-    bench.queue.remove_channel(channel(1));
+    bench.queue.remove_channel(&mut bench.logs, channel(1));
     bench.pump();
     assert_eq!(
         bench.out.0.iter().map(|(id, body, again, _)| (*id, body.as_str(), *again)).collect::<Vec<_>>(),
         [(2, "a", true), (2, "b", true)]
     );
     assert!(!bench.queue.is_abandoned());
-    bench.queue.remove_channel(channel(2));
+    bench.queue.remove_channel(&mut bench.logs, channel(2));
     assert!(bench.queue.is_abandoned());
     assert_eq!(bench.queue.message_count(), 3);
 }
@@ -204,4 +204,76 @@ fn get_takes_the_oldest_and_counts_what_is_left() {
     bench.settle(1, token.unwrap(), Settlement::Reject);
     assert_eq!(bench.queue.purge(&mut bench.logs), 1);
     assert_eq!(bench.queue.get(&mut bench.logs, channel(1), true, 0, |_| {}), Get::Empty);
+}
+
+fn with_settings(settings: settings::QueueSettings) -> Bench {
+    let mut bench = Bench::new();
+    bench.queue.set_settings(Some(Box::new(settings)));
+    bench
+}
+
+#[test]
+fn returned_messages_of_a_quorum_queue_go_out_in_the_order_of_their_return() {
+    let mut bench = with_settings(settings::QueueSettings { quorum: true, ..Default::default() });
+    for body in ["a", "b", "c", "d"] {
+        bench.publish(body);
+    }
+    bench.consume(1, 3, false);
+    let tokens: Vec<_> = bench.out.0.drain(..).filter_map(|(.., token)| token).collect();
+    // Its prefetch is 3, so each that comes back goes out again at once.
+    bench.queue.settle(&mut bench.logs, channel(1), &[tokens[2], tokens[0]], Settlement::Requeue);
+    assert_eq!(bench.queue.message_count(), 3);
+    bench.pump();
+    assert_eq!(bench.out.bodies(), ["c", "a"]);
+    assert_eq!((bench.queue.message_count(), bench.queue.unacked_count()), (1, 3));
+}
+
+#[test]
+fn a_message_dies_when_it_comes_back_once_too_often() {
+    let settings = settings::QueueSettings {
+        delivery_limit: Some(2),
+        dead_letter: Some(settings::DeadLetter {
+            exchange: "dlx".into(),
+            routing_key: None,
+            at_least_once: false,
+        }),
+        ..Default::default()
+    };
+    let mut bench = with_settings(settings);
+    bench.publish("a");
+    bench.consume(1, 1, false);
+    for _ in 0..3 {
+        let (.., token) = bench.out.0.remove(0);
+        bench.settle(1, token.unwrap(), Settlement::Requeue);
+    }
+    assert!(bench.out.0.is_empty());
+    let died = bench.out.1.remove(0);
+    assert_eq!((died.0.as_str(), died.1), ("a", DeathReason::DeliveryLimit));
+}
+
+#[test]
+fn a_delayed_message_is_ready_when_its_wait_is_over() {
+    use settings::{DelayedRetry, DelayedRetryType, QueueSettings};
+    let delay = DelayedRetry { kind: DelayedRetryType::Returned, min_ms: 100, max_ms: 150 };
+    let mut bench = with_settings(QueueSettings { delayed_retry: Some(delay), ..Default::default() });
+    bench.publish("a");
+    bench.publish("b");
+    bench.consume(1, 1, false);
+    let mut now_ms = 0;
+    for wait_ms in [100, 150, 150] {
+        let (_, body, _, token) = bench.out.0.remove(0);
+        assert_eq!(body, "a");
+        bench.queue.settle(&mut bench.logs, channel(1), &[token.unwrap()], Settlement::Requeue);
+        assert_eq!(bench.queue.pump(&mut bench.out, &mut bench.logs, now_ms), Pump::Idle);
+        assert_eq!((bench.queue.delayed_count(), bench.queue.due_ms()), (1, Some(now_ms + wait_ms)));
+        let (_, body, _, token) = bench.out.0.remove(0);
+        assert_eq!(body, "b");
+        now_ms += wait_ms;
+        assert_eq!(bench.queue.pump(&mut bench.out, &mut bench.logs, now_ms), Pump::Idle);
+        assert_eq!(bench.queue.delayed_count(), 0);
+        // A failure is not delayed: b is back behind a.
+        bench.queue.settle(&mut bench.logs, channel(1), &[token.unwrap()], Settlement::RequeueFailed);
+        assert_eq!(bench.queue.pump(&mut bench.out, &mut bench.logs, now_ms), Pump::Idle);
+    }
+    assert_eq!(bench.queue.purge(&mut bench.logs), 1);
 }

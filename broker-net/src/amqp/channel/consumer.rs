@@ -67,8 +67,10 @@ impl Channel {
         }
         self.last_consumer += 1;
         let consumer = ConsumerId(self.last_consumer);
+        let mut global_prefetch = false;
         if let Some(channel) = turn.outputs.channel_mut(self.key) {
             channel.add_consumer(consumer, &consumer_tag);
+            global_prefetch = channel.has_limit();
         }
         let command = Command::BasicConsume {
             queue,
@@ -77,6 +79,7 @@ impl Channel {
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,
             prefetch_count: self.prefetch_count,
+            global_prefetch,
             arguments: consume.arguments,
         };
         let kind = RequestKind::Consume(consumer);

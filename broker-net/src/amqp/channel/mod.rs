@@ -170,15 +170,16 @@ impl Channel {
         payload: &[u8],
         behind: &[u8],
     ) -> Result<Flow, AmqpError> {
-        use broker_core::session::Settlement::{Ack, Reject, Requeue};
-        let returned = |requeue: bool| if requeue { Requeue } else { Reject };
+        use broker_core::session::Settlement::{Ack, Reject, Requeue, RequeueFailed};
+        let nacked = |requeue: bool| if requeue { Requeue } else { Reject };
+        let rejected = |requeue: bool| if requeue { RequeueFailed } else { Reject };
         match method {
             Method::Other(class) => self.handle_other(turn, class, payload),
             _ if turn.waiting => Ok(Flow::Stall),
             Method::Publish(publish) => self.handle_publish(turn, &publish, behind),
             Method::Ack(ack) => self.settle(turn, ack.delivery_tag, ack.multiple, Ack),
-            Method::Nack(nack) => self.settle(turn, nack.delivery_tag, nack.multiple, returned(nack.requeue)),
-            Method::Reject(reject) => self.settle(turn, reject.delivery_tag, false, returned(reject.requeue)),
+            Method::Nack(nack) => self.settle(turn, nack.delivery_tag, nack.multiple, nacked(nack.requeue)),
+            Method::Reject(reject) => self.settle(turn, reject.delivery_tag, false, rejected(reject.requeue)),
         }
     }
 

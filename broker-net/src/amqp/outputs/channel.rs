@@ -201,6 +201,11 @@ impl ChannelOutput {
         self.prefetched = self.prefetched.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX));
     }
 
+    /// True while the channel has a limit of its own.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.limit.as_ref().is_some_and(|limit| limit.prefetch_count > 0)
+    }
+
     /// Sets the channel's limit, 0 for none.
     /// Messages delivered or got.
     pub(crate) fn delivered_count(&self) -> u64 {

@@ -17,6 +17,11 @@ pub(crate) struct Broker {
     /// Absent when the broker is somebody else's process.
     process: Option<Process>,
     pub(crate) address: SocketAddr,
+    /// The management API.
+    pub(crate) http: SocketAddr,
+    /// The metrics.
+    #[allow(dead_code, reason = "not every test binary scrapes")]
+    pub(crate) metrics: SocketAddr,
 }
 
 struct Process {
@@ -33,7 +38,11 @@ impl Broker {
     /// Starts a broker, or takes the one that the environment names.
     pub(crate) fn start(flags: &[&str]) -> Self {
         match env::var("RINGMQ_TEST_BROKER") {
-            Ok(address) => Self { process: None, address: address.parse().unwrap() },
+            Ok(address) => {
+                let address: SocketAddr = address.parse().unwrap();
+                let [http, metrics] = [15672, 15692].map(|port| SocketAddr::new(address.ip(), port));
+                Self { process: None, address, http, metrics }
+            }
             Err(_) => Self::spawn(flags),
         }
     }
@@ -47,8 +56,8 @@ impl Broker {
         let data_dir = TempDir::new().unwrap();
         let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
         let log = Arc::default();
-        let (child, ended, address) = start_process(&data_dir, &flags, &log);
-        Self { process: Some(Process { child, ended, flags, data_dir, log }), address }
+        let (child, ended, [address, http, metrics]) = start_process(&data_dir, &flags, &log);
+        Self { process: Some(Process { child, ended, flags, data_dir, log }), address, http, metrics }
     }
 
     fn process(&mut self) -> &mut Process {
@@ -81,13 +90,14 @@ impl Broker {
         kill_process(Pid::from_child(&self.process().child), Signal::TERM).unwrap();
     }
 
-    /// Starts the broker again on its data directory. It gets another port.
+    /// Starts the broker again on its data directory. It gets other ports.
     pub(crate) fn restart(&mut self) {
         let process = self.process();
-        let (child, ended, address) = start_process(&process.data_dir, &process.flags, &process.log);
+        let (child, ended, [address, http, metrics]) =
+            start_process(&process.data_dir, &process.flags, &process.log);
         process.child = child;
         process.ended = ended;
-        self.address = address;
+        (self.address, self.http, self.metrics) = (address, http, metrics);
     }
 
     /// kill -9 and start again.
@@ -119,9 +129,9 @@ fn start_process(
     data_dir: &TempDir,
     flags: &[String],
     log: &Arc<Mutex<Vec<String>>>,
-) -> (Child, oneshot::Receiver<()>, SocketAddr) {
+) -> (Child, oneshot::Receiver<()>, Addresses) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-        .args(["--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir"])
+        .args(["--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir.path())
         .args(flags)
         .stdin(Stdio::null())
@@ -129,7 +139,7 @@ fn start_process(
         .spawn()
         .unwrap();
     let stderr = child.stderr.take().unwrap();
-    let (ready, when_ready): (_, Receiver<SocketAddr>) = channel();
+    let (ready, when_ready): (_, Receiver<Addresses>) = channel();
     let (end, ended) = oneshot::channel();
     thread::spawn({
         let log = Arc::clone(log);
@@ -138,26 +148,29 @@ fn start_process(
             drop((ready, end));
         }
     });
-    let Ok(address) = when_ready.recv() else {
+    let Ok(addresses) = when_ready.recv() else {
         let _ = child.kill();
         let _ = child.wait();
         panic!("the broker does not start:\n{}", log.lock().unwrap().join("\n"));
     };
-    (child, ended, address)
+    (child, ended, addresses)
 }
 
-/// Collects the log until the process ends; tells the address of the AMQP listener when the log does.
-fn follow_log(stderr: ChildStderr, ready: &Sender<SocketAddr>, log: &Mutex<Vec<String>>) {
+/// Where AMQP, the management API and the metrics are served.
+type Addresses = [SocketAddr; 3];
+
+/// Collects the log until the process ends; tells the addresses of its listeners when the log does.
+fn follow_log(stderr: ChildStderr, ready: &Sender<Addresses>, log: &Mutex<Vec<String>>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let address = line
-            .split_whitespace()
-            .skip_while(|word| *word != "ready")
-            .find_map(|word| word.strip_prefix("amqp="))
-            .and_then(|address| address.parse().ok());
+        let address = |name: &str| -> Option<SocketAddr> {
+            let words = line.split_whitespace().skip_while(|word| *word != "ready");
+            words.filter_map(|word| word.strip_prefix(name)).find_map(|address| address.parse().ok())
+        };
+        let addresses = (address("amqp="), address("http="), address("metrics="));
         log.lock().unwrap().push(line);
-        if let Some(address) = address {
+        if let (Some(amqp), Some(http), Some(metrics)) = addresses {
             // Nobody listens when the broker says so twice.
-            let _ = ready.send(address);
+            let _ = ready.send([amqp, http, metrics]);
         }
     }
 }

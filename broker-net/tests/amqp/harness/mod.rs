@@ -2,6 +2,7 @@
 
 mod broker;
 mod lapin_client;
+mod management;
 mod raw;
 
 use std::future::Future;
@@ -11,6 +12,8 @@ pub(crate) use broker::Broker;
 pub(crate) use lapin_client::{
     Session, body, declare, error_of, get, message_count, next, persistent, publish, table,
 };
+#[allow(unused_imports, reason = "for tests of what administrators define")]
+pub(crate) use management::Management;
 pub(crate) use raw::{Closed, Login, Raw, basic, channel, connection, queue};
 
 /// After this long a test that waits for a broker that never answers fails. No test takes a tenth of it.

@@ -47,6 +47,11 @@ const CHECKS: &[(&str, Check)] = &[
     }),
     ("x-queue-master-locator", |_, _| Ok(())),
     ("x-delivery-limit", |_, _| Ok(())),
+    ("x-delayed-retry-type", |value, _| {
+        one_of(value, &["disabled", "all", "failed", "returned"], "invalid_delayed_retry_type")
+    }),
+    ("x-delayed-retry-min", not_negative),
+    ("x-delayed-retry-max", not_negative),
 ];
 
 /// The arguments that each type knows, in the order in which a redeclare compares them.
@@ -69,6 +74,9 @@ const fn known(kind: QueueType) -> &'static [&'static str] {
             "x-queue-leader-locator",
             // RabbitMQ knows it in quorum queues only.
             "x-delivery-limit",
+            "x-delayed-retry-type",
+            "x-delayed-retry-min",
+            "x-delayed-retry-max",
         ],
         QueueType::Quorum => &[
             "x-dead-letter-exchange",
@@ -84,6 +92,9 @@ const fn known(kind: QueueType) -> &'static [&'static str] {
             "x-queue-type",
             "x-quorum-initial-group-size",
             "x-delivery-limit",
+            "x-delayed-retry-type",
+            "x-delayed-retry-min",
+            "x-delayed-retry-max",
             "x-message-ttl",
             "x-queue-leader-locator",
         ],

@@ -151,6 +151,8 @@ pub struct QueueSettings {
     pub max_priority: u8,
     /// One consumer at a time gets messages. From arguments only.
     pub single_active_consumer: bool,
+    /// It is a quorum queue: what comes back is counted, and goes out again in the order of its return.
+    pub quorum: bool,
     /// Times that a message is delivered again before it is given up. Quorum queues have one by default.
     pub delivery_limit: Option<u32>,
     /// How returned messages wait.
@@ -196,6 +198,7 @@ impl QueueSettings {
                 sources.argument("single-active-consumer"),
                 Some(AMQPValue::Boolean(true))
             ),
+            quorum: kind == QueueType::Quorum,
             delivery_limit: sources.delivery_limit(kind),
             delayed_retry: sources.delayed_retry(),
             consumer_timeout_ms: sources.lowest("consumer-timeout"),

@@ -1,0 +1,76 @@
+//! What every handler has at hand: the way to the shards, and what this process is called.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest};
+use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
+
+use super::error::{ApiError, ApiResult};
+use super::rates::Rates;
+use crate::metrics::Identity;
+
+/// The version of RabbitMQ whose API this is.
+pub(super) const RABBITMQ_VERSION: &str = "4.0.5";
+
+/// State of the management server.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) admin: Admin,
+    pub(super) identity: Identity,
+    pub(super) data_dir: PathBuf,
+    pub(super) listeners: Vec<Listening>,
+    /// Users that may log in from loopback addresses only.
+    pub(super) loopback_users: Vec<String>,
+    pub(super) started: Instant,
+    pub(super) rates: Mutex<Rates>,
+}
+
+/// A port of the broker.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// RabbitMQ's name of the protocol: `amqp`, `http`, `http/prometheus`.
+    pub protocol: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl Api {
+    /// Has a request carried out.
+    pub(super) async fn request(&self, request: AdminRequest) -> ApiResult<AdminReply> {
+        Ok(self.admin.request(request).await?)
+    }
+}
+
+/// RabbitMQ's translation: what a channel would be closed with becomes 400, 401 or 404.
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::BadRequest(reason) => Self::bad_request(reason),
+            AdminError::NotFound(reason) => Self::missing(reason),
+            AdminError::NotAuthorised => Self::not_authenticated(),
+            AdminError::Amqp(error) => error.into(),
+            AdminError::Unavailable(reason) => Self::unavailable(reason),
+        }
+    }
+}
+
+impl From<AmqpError> for ApiError {
+    fn from(error: AmqpError) -> Self {
+        match error {
+            AmqpError::Channel(error) => match error.code {
+                ChannelCode::NotFound => Self::missing(error.explanation),
+                ChannelCode::AccessRefused => Self::not_authorised("Access refused."),
+                _ => Self::bad_request(error.explanation),
+            },
+            AmqpError::Connection(error) => match error.code {
+                ConnectionCode::AccessRefused | ConnectionCode::NotAllowed => {
+                    Self::not_authorised("Access refused.")
+                }
+                _ => Self::bad_request(error.explanation),
+            },
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the API answers when it refuses: RabbitMQ's `{"error": .., "reason": ..}` with RabbitMQ's status codes.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Sent with every 401, so that browsers and tools ask for a name and a password.
+pub(super) const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    error: &'static str,
+    /// A text, or, where RabbitMQ answers with an Erlang tuple, an array.
+    reason: Value,
+}
+
+/// The result of a handler.
+pub(super) type ApiResult<T = Response> = Result<T, ApiError>;
+
+impl ApiError {
+    fn new(status: StatusCode, error: &'static str, reason: impl Into<Value>) -> Self {
+        Self { status, error, reason: reason.into() }
+    }
+
+    /// 400: the request cannot be carried out as it stands.
+    pub(super) fn bad_request(reason: impl Into<Value>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", reason)
+    }
+
+    /// 400 with an error of its own.
+    pub(super) fn bad_request_as(error: &'static str, reason: impl Into<Value>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, reason)
+    }
+
+    /// 400: the body is not a JSON object.
+    pub(super) fn not_json() -> Self {
+        Self::bad_request("not_json")
+    }
+
+    /// 401: who asks could not be made sure of. A browser asks for a password.
+    pub(super) fn not_authenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "not_authorized", "Not_Authorized")
+    }
+
+    /// 401, as RabbitMQ has it (not 403): the user may not do this.
+    pub(super) fn not_authorised(reason: impl Into<Value>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)
+    }
+
+    /// 404: no such path or object.
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Object Not Found", "Not Found")
+    }
+
+    /// 404 that says what is missing.
+    pub(super) fn missing(reason: impl Into<Value>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", reason)
+    }
+
+    /// Says what the error is about.
+    pub(super) fn with_context(self, what: &str) -> Self {
+        match self.reason {
+            Value::String(reason) => Self { reason: format!("{} {what}", reason.trim_end()).into(), ..self },
+            _ => self,
+        }
+    }
+
+    /// With the characters of its reason that mean something in HTML as entities.
+    pub(super) fn with_escaped_reason(self) -> Self {
+        match self.reason {
+            Value::String(reason) => Self {
+                reason: reason.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").into(),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// 503: the broker stops, or a shard does not answer.
+    pub(super) fn unavailable(reason: impl Into<Value>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason)
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    reason: &'a Value,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&Body { error: self.error, reason: &self.reason }).unwrap_or_default();
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if self.error == "not_authorized" {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, REALM);
+        }
+        response
+    }
+}

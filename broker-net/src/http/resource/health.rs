@@ -1,0 +1,129 @@
+//! `/api/health/checks` and `/api/aliveness-test`: 200 if all is well, 503 if not.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use broker_core::admin::{AdminGet, AdminPublish, AdminReply, AdminRequest};
+use broker_core::session::{Command, Settlement};
+use serde_json::{Value, json};
+
+use crate::http::api::Api;
+use crate::http::caller::Caller;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::reply;
+use crate::metrics::total;
+
+/// The queue that the aliveness test publishes to and gets from, as RabbitMQ names it.
+const ALIVENESS_QUEUE: &str = "aliveness-test";
+
+fn healthy() -> Response {
+    reply::json(&json!({"status": "ok"}))
+}
+
+fn failed(why: &Value) -> Response {
+    let mut response = reply::json(why);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+/// The shards answer: `Caller` has asked them.
+pub(super) async fn ok(_: Caller) -> Response {
+    healthy()
+}
+
+pub(super) async fn single_node(_: Caller) -> Response {
+    reply::json(&json!({"status": "ok", "reason": "single node cluster"}))
+}
+
+/// Fails while a log takes no more work.
+pub(super) async fn alarms(State(api): State<Arc<Api>>, _: Caller) -> ApiResult {
+    let stats = total(&api.admin.stats().await?);
+    if stats.log_poisoned == 0 {
+        return Ok(healthy());
+    }
+    let alarm = json!({"node": api.identity.node, "resource": "disk"});
+    Ok(failed(
+        &json!({"status": "failed", "reason": "There are alarms in effect in the cluster", "alarms": [alarm]}),
+    ))
+}
+
+pub(super) async fn alarms_of_node(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(node): Path<String>,
+) -> ApiResult {
+    if node != api.identity.node {
+        return Err(ApiError::not_found());
+    }
+    alarms(State(api), caller).await
+}
+
+pub(super) async fn port_listener(State(api): State<Arc<Api>>, _: Caller, Path(port): Path<String>) -> ApiResult {
+    let port: u16 = port.parse().map_err(|_| ApiError::bad_request("Invalid port"))?;
+    if api.listeners.iter().any(|listener| listener.address.port() == port) {
+        return Ok(reply::json(&json!({"status": "ok", "port": port})));
+    }
+    let ports: Vec<u16> = api.listeners.iter().map(|listener| listener.address.port()).collect();
+    Ok(failed(&json!({"status": "failed", "reason": "No active listener", "missing": port, "ports": ports})))
+}
+
+pub(super) async fn protocol_listener(
+    State(api): State<Arc<Api>>,
+    _: Caller,
+    Path(protocol): Path<String>,
+) -> Response {
+    let wanted = match protocol.as_str() {
+        "amqp091" | "amqp0.9.1" | "amqp0-9-1" => "amqp",
+        other => other,
+    };
+    if api.listeners.iter().any(|listener| listener.protocol == wanted) {
+        return reply::json(&json!({"status": "ok", "protocol": protocol}));
+    }
+    let protocols: Vec<&str> = api.listeners.iter().map(|listener| listener.protocol).collect();
+    failed(&json!({
+        "status": "failed", "reason": "No active listener", "missing": protocol, "protocols": protocols
+    }))
+}
+
+/// Declares a queue, publishes to it and gets the message back, on behalf of the caller.
+pub(super) async fn aliveness(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+) -> ApiResult {
+    caller.require_vhost(&vhost)?;
+    let user = caller.name.to_string();
+    let command = Command::QueueDeclare {
+        queue: ALIVENESS_QUEUE.to_owned(),
+        generated: false,
+        passive: false,
+        durable: false,
+        exclusive: false,
+        auto_delete: false,
+        arguments: Default::default(),
+    };
+    api.request(AdminRequest::Command { user: user.clone(), vhost: vhost.clone(), command }).await?;
+    let publish = AdminPublish {
+        user: user.clone(),
+        vhost: vhost.clone(),
+        exchange: String::new(),
+        routing_key: ALIVENESS_QUEUE.to_owned(),
+        properties: Default::default(),
+        body: b"test_message".to_vec(),
+    };
+    api.request(AdminRequest::Publish(Box::new(publish))).await?;
+    let get = AdminGet {
+        user,
+        vhost,
+        queue: ALIVENESS_QUEUE.to_owned(),
+        count: 1,
+        truncate: None,
+        settlement: Settlement::Ack,
+    };
+    match api.request(AdminRequest::Get(get)).await? {
+        AdminReply::Got(messages) if !messages.is_empty() => Ok(healthy().into_response()),
+        _ => Ok(failed(&json!({"status": "failed", "reason": "the message did not come back"}))),
+    }
+}

@@ -1,0 +1,86 @@
+//! `x-delayed-retry-*`: what is returned waits before it is ready again; and `x-delivery-limit` of classic queues.
+
+use lapin::options::{BasicNackOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Queue};
+
+use crate::basic::consume;
+use crate::harness::{body, error_of, get, message_count, next, publish, scenario, table};
+
+async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) -> lapin::Result<Queue> {
+    channel.queue_declare(queue.into(), QueueDeclareOptions::default(), arguments).await
+}
+
+fn delayed(kind: &str, min_ms: i32) -> FieldTable {
+    table([
+        ("x-delayed-retry-type", AMQPValue::LongString(kind.into())),
+        ("x-delayed-retry-min", AMQPValue::LongInt(min_ms)),
+        ("x-delayed-retry-max", AMQPValue::LongInt(3 * min_ms)),
+    ])
+}
+
+#[test]
+fn nacked_message_comes_again_later() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "retry", delayed("all", 50)).await.unwrap();
+        publish(&session, "", "retry", "again").await;
+        publish(&session, "", "retry", "next").await;
+        let mut consumer = consume(&session, "retry", "").await;
+        let first = next(&mut consumer).await;
+        assert_eq!(body(&next(&mut consumer).await), "next");
+        first.nack(BasicNackOptions { requeue: true, ..Default::default() }).await.unwrap();
+        // It waits: neither ready nor unacknowledged.
+        assert_eq!(message_count(&session, "retry").await, 0);
+        let again = next(&mut consumer).await;
+        assert_eq!((body(&again), again.redelivered), ("again", true));
+    });
+}
+
+#[test]
+fn message_that_waits_long_does_not_come() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "retry", delayed("returned", 3_600_000)).await.unwrap();
+        for text in ["waits", "fails"] {
+            publish(&session, "", "retry", text).await;
+        }
+        assert_eq!(message_count(&session, "retry").await, 2);
+        let other = session.connection.create_channel().await.unwrap();
+        let waits = get(&session, "retry").await.expect("a message");
+        get(&other, "retry").await.expect("a message");
+        waits.nack(BasicNackOptions { requeue: true, ..Default::default() }).await.unwrap();
+        // What its consumer lost is not delayed, only what was returned.
+        other.close(200, "".into()).await.unwrap();
+        assert_eq!(get(&session, "retry").await.expect("a message").data, b"fails");
+        assert!(get(&session, "retry").await.is_none());
+        let purged = session.queue_purge("retry".into(), Default::default()).await.unwrap();
+        assert_eq!(purged, 1);
+    });
+}
+
+#[test]
+fn classic_queue_has_a_delivery_limit_if_it_wants_one() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "limited", table([("x-delivery-limit", AMQPValue::LongInt(1))])).await.unwrap();
+        publish(&session, "", "limited", "poison").await;
+        assert_eq!(message_count(&session, "limited").await, 1);
+        for _ in 0..2 {
+            let message = get(&session, "limited").await.expect("a message");
+            message.nack(BasicNackOptions { requeue: true, ..Default::default() }).await.unwrap();
+        }
+        assert!(get(&session, "limited").await.is_none());
+    });
+}
+
+#[test]
+fn unknown_type_of_delay_is_406() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        let refused = declare(&session, "retry", delayed("sometimes", 1)).await;
+        let text = "PRECONDITION_FAILED - invalid arg 'x-delayed-retry-type' for queue 'retry' in vhost '/': \
+                    invalid_delayed_retry_type";
+        assert_eq!(error_of(refused), (406, text.to_owned()));
+    });
+}

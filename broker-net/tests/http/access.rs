@@ -1,0 +1,152 @@
+//! Who may do what: authentication, user tags, permissions.
+
+use serde_json::json;
+
+use crate::harness::{Served, check, check_refused};
+
+#[test]
+fn without_the_right_password_nothing_is_said() {
+    let api = Served::start();
+    for user in [api.as_user("guest", "wrong"), api.as_user("guest", ""), api.as_user("nobody", "guest")] {
+        let answer = check(user.get("whoami"), 401);
+        assert_eq!(answer.body, json!({"error": "not_authorized", "reason": "Not_Authorized"}));
+    }
+    let answer = check(api.get("whoami"), 200);
+    assert_eq!(answer.body, json!({"name": "guest", "tags": ["administrator"], "is_internal_user": true}));
+}
+
+#[test]
+fn a_form_logs_in() {
+    let api = Served::start();
+    let post = |form| api.call(ureq::http::Method::POST, "login", form);
+    assert_eq!(check(post("username=guest&password=guest"), 200).body, json!("ok"));
+    check(post("username=guest&password=x"), 401);
+    check(post("username=guest"), 401);
+}
+
+#[test]
+fn unknown_paths_and_methods_are_told_apart() {
+    let api = Served::start();
+    let answer = check(api.get("nope"), 404);
+    assert_eq!(answer.body, json!({"error": "Object Not Found", "reason": "Not Found"}));
+    check(api.post("whoami", &json!({})), 405);
+    check(api.get("whoami/"), 200);
+}
+
+const ADMINISTRATOR: &str = "Not administrator user";
+const MONITOR: &str = "Not monitor user";
+const VHOST: &str = "User not authorised to access virtual host";
+const OBJECT: &str = "User not authorised to access object";
+
+/// For each tag the paths that it may not read, and why.
+#[test]
+fn tags_decide_what_may_be_read() {
+    let api = Served::start();
+    api.must_put("vhosts/v", &json!({}));
+    let admin_only = [
+        "users",
+        "users/guest",
+        "users/guest/permissions",
+        "permissions",
+        "permissions/v/guest",
+        "topic-permissions",
+        "definitions",
+        "definitions/v",
+        "auth/hash_password/x",
+        "vhosts/v/permissions",
+    ];
+    let for_all = [
+        "overview",
+        "whoami",
+        "queues",
+        "exchanges",
+        "bindings",
+        "connections",
+        "channels",
+        "consumers",
+        "policies",
+        "operator-policies",
+        "vhosts",
+        "vhost-limits",
+        "user-limits",
+        "cluster-name",
+        "extensions",
+        "feature-flags",
+        "health/checks/alarms",
+        "version",
+    ];
+    let refused_besides: [(&str, &[(&str, &str)]); 3] = [
+        (
+            "management",
+            &[
+                ("nodes", MONITOR),
+                ("queues/v", VHOST),
+                ("exchanges/v", VHOST),
+                ("parameters", OBJECT),
+                ("global-parameters", OBJECT),
+                ("aliveness-test/v", VHOST),
+            ],
+        ),
+        ("monitoring", &[("parameters", OBJECT), ("global-parameters", OBJECT), ("aliveness-test/v", VHOST)]),
+        ("policymaker", &[("nodes", MONITOR), ("queues/v", VHOST), ("policies/v", VHOST)]),
+    ];
+    for (tag, refused) in refused_besides {
+        api.must_put(&format!("users/{tag}"), &json!({"password": "p", "tags": tag}));
+        let user = api.as_user(tag, "p");
+        for path in for_all {
+            check(user.get(path), 200);
+        }
+        for path in admin_only {
+            check_refused(user.get(path), 401, ADMINISTRATOR);
+        }
+        for (path, reason) in refused {
+            check_refused(user.get(path), 401, reason);
+        }
+    }
+    let answer = api.as_user("monitoring", "p").get("queues/v");
+    check(answer, 200);
+}
+
+#[test]
+fn users_without_a_tag_of_management_have_no_business_here() {
+    let api = Served::start();
+    api.must_put("users/u", &json!({"password": "p", "tags": "something"}));
+    check_refused(api.as_user("u", "p").get("whoami"), 401, "Not management user");
+}
+
+#[test]
+fn only_administrators_change_what_is_not_in_a_virtual_host() {
+    let api = Served::start();
+    api.must_put("users/u", &json!({"password": "p", "tags": "management"}));
+    api.must_put("permissions/%2F/u", &json!({"configure": "^mine", "write": ".*", "read": ".*"}));
+    let user = api.as_user("u", "p");
+    check_refused(user.put("vhosts/v", &json!({})), 401, ADMINISTRATOR);
+    check_refused(user.delete("vhosts/%2F"), 401, ADMINISTRATOR);
+    check_refused(user.put("users/v", &json!({"tags": ""})), 401, ADMINISTRATOR);
+    let full = json!({"configure": ".*", "write": ".*", "read": ".*"});
+    check_refused(user.put("permissions/%2F/u", &full), 401, ADMINISTRATOR);
+    check_refused(user.put("vhost-limits/%2F/max-queues", &json!({"value": 1})), 401, ADMINISTRATOR);
+    let policy = json!({"pattern": "", "definition": {"max-length": 1}});
+    check_refused(user.put("policies/%2F/p", &policy), 401, OBJECT);
+    check_refused(user.put("operator-policies/%2F/p", &policy), 401, ADMINISTRATOR);
+    check(api.get("policies/%2F/p"), 404);
+    // What permissions allow is allowed here too.
+    check(user.put("queues/%2F/mine", &json!({})), 201);
+    check_refused(user.put("queues/%2F/other", &json!({})), 401, "Access refused.");
+    check(api.get("queues/%2F/other"), 404);
+}
+
+#[test]
+fn policymakers_make_policies_where_they_have_permissions() {
+    let api = Served::start();
+    api.must_put("users/u", &json!({"password": "p", "tags": "policymaker"}));
+    let user = api.as_user("u", "p");
+    let policy = json!({"pattern": "", "definition": {"max-length": 1}});
+    check_refused(user.put("policies/%2F/p", &policy), 401, OBJECT);
+    api.must_put("permissions/%2F/u", &json!({"configure": "", "write": "", "read": ""}));
+    check(user.put("policies/%2F/p", &policy), 201);
+    check(user.put("global-parameters/g", &json!({"value": 1})), 201);
+    check_refused(user.put("operator-policies/%2F/p", &policy), 401, ADMINISTRATOR);
+    let hidden = json!({"value": {"pattern": "", "definition": {"max-length": 1}}});
+    check_refused(user.put("parameters/operator_policy/%2F/p", &hidden), 401, ADMINISTRATOR);
+}
