@@ -8,16 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use regex::{Regex, RegexBuilder};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelCode, ChannelError};
 use crate::model::exchange::DEFAULT_EXCHANGE;
+use crate::model::pattern::Pattern;
 use crate::model::vhost::{Resource, ResourceKind};
-
-/// Memory that one compiled expression may take, in bytes. An expression that needs more is refused.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// The name under which the default exchange is checked.
 const DEFAULT_EXCHANGE_ALIAS: &str = "amq.default";
@@ -50,7 +47,7 @@ impl PermissionDefinition {
         for (access, pattern) in
             [(Access::Configure, &self.configure), (Access::Write, &self.write), (Access::Read, &self.read)]
         {
-            compile(pattern).map_err(|error| (access, error.to_string()))?;
+            Pattern::new(pattern).map_err(|error| (access, error.to_string()))?;
         }
         Ok(())
     }
@@ -107,27 +104,23 @@ pub struct Permissions {
 #[derive(Debug)]
 struct Permission {
     definition: PermissionDefinition,
-    configure: Pattern,
-    write: Pattern,
-    read: Pattern,
+    configure: Lazy,
+    write: Lazy,
+    read: Lazy,
 }
 
-/// An expression that was compiled; none if it is empty or malformed, which matches nothing.
+/// An expression, compiled when it is needed first; none if it is empty or malformed, which matches nothing.
 #[derive(Debug, Default)]
-struct Pattern(OnceLock<Option<Regex>>);
+struct Lazy(OnceLock<Option<Pattern>>);
 
-impl Pattern {
+impl Lazy {
     fn is_match(&self, pattern: &str, name: &str) -> bool {
-        let regex = self.0.get_or_init(|| match pattern {
+        let compiled = self.0.get_or_init(|| match pattern {
             "" => None,
-            _ => compile(pattern).ok(),
+            _ => Pattern::new(pattern).ok(),
         });
-        regex.as_ref().is_some_and(|regex| regex.is_match(name))
+        compiled.as_ref().is_some_and(|pattern| pattern.is_match(name))
     }
-}
-
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build()
 }
 
 impl Permission {

@@ -15,10 +15,11 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, NewBinding,
+    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, NewBinding,
     PREDECLARED, TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
+use crate::model::policy::EffectivePolicy;
 use crate::model::properties::Properties;
 use crate::model::vhost::ResourceKind;
 
@@ -40,6 +41,16 @@ struct Exchange {
     outgoing: BindingList,
     /// The bindings to this exchange.
     incoming: BindingList,
+    /// What policies say.
+    policy: Option<Arc<EffectivePolicy>>,
+}
+
+impl Exchange {
+    /// Name of the exchange that gets what this one routes nowhere. The declarer's word counts before the policy's.
+    fn alternate(&self) -> Option<&str> {
+        let of_policy = || self.policy.as_ref()?.definition.get(ALTERNATE_EXCHANGE)?.as_str();
+        self.definition.alternate_exchange().or_else(of_policy)
+    }
 }
 
 #[derive(Debug)]
@@ -150,6 +161,27 @@ impl RoutingTable {
         self.exchanges.iter().map(|(_, exchange)| &exchange.definition)
     }
 
+    /// All exchanges with what policies say of them, in no order.
+    pub fn exchanges_with_policies(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<ExchangeDefinition>, Option<&Arc<EffectivePolicy>>)> {
+        self.exchanges.iter().map(|(_, exchange)| (&exchange.definition, exchange.policy.as_ref()))
+    }
+
+    /// Tells an exchange what policies say of it.
+    pub fn set_policy(&mut self, exchange: ExchangeId, policy: Option<Arc<EffectivePolicy>>) {
+        if let Some(exchange) = self.exchanges.get_mut(exchange.index()) {
+            exchange.policy = policy;
+        }
+    }
+
+    /// Tells every exchange what policies say of it.
+    pub fn set_policies(&mut self, mut policy: impl FnMut(&str) -> Option<Arc<EffectivePolicy>>) {
+        for (_, exchange) in &mut self.exchanges {
+            exchange.policy = policy(&exchange.definition.name);
+        }
+    }
+
     /// Adds an exchange. If one with this name exists it stays as it is.
     pub fn add_exchange(&mut self, definition: ExchangeDefinition) -> ExchangeId {
         if let Some(existing) = self.exchange(&definition.name) {
@@ -158,7 +190,13 @@ impl RoutingTable {
         let name: Arc<str> = definition.name.as_str().into();
         let index = ExchangeIndex::new(&definition);
         let (outgoing, incoming) = (BindingList::Empty, BindingList::Empty);
-        let slot = self.exchanges.insert(Exchange { definition: Arc::new(definition), index, outgoing, incoming });
+        let slot = self.exchanges.insert(Exchange {
+            definition: Arc::new(definition),
+            index,
+            outgoing,
+            incoming,
+            policy: None,
+        });
         let id = ExchangeId::from_index(slot);
         self.exchanges_by_name.insert(name, id);
         id
@@ -452,7 +490,7 @@ impl RoutingTable {
         });
         route.topic = topic;
         if !matched
-            && let Some(alternate) = exchange.definition.alternate_exchange()
+            && let Some(alternate) = exchange.alternate()
             && let Some(alternate) = self.exchange(alternate)
         {
             route.visit(alternate);

@@ -88,8 +88,8 @@ pub(super) struct BadRow {
 /// Reads rows, in any order, into the changes that make the topology, in the order in which they can be applied.
 #[derive(Debug, Default)]
 pub(super) struct Loader {
-    /// By rank: virtual hosts and users before what refers to them, bindings last.
-    ranked: [Vec<Change>; 3],
+    /// By rank: virtual hosts and users before what refers to them, policies before what they apply to, bindings last.
+    ranked: [Vec<Change>; 4],
     queue_ids: QueueIds,
 }
 
@@ -118,13 +118,13 @@ impl Loader {
             GLOBAL_PARAMETER => (1, Change::Put(Definition::GlobalParameter(parse(value).map_err(bad)?))),
             VHOST_LIMITS => (1, Change::Put(Definition::VhostLimits(parse(value).map_err(bad)?))),
             USER_LIMITS => (1, Change::Put(Definition::UserLimits(parse(value).map_err(bad)?))),
-            EXCHANGE => (1, Change::ExchangeDeclared { vhost: vhost(), definition: parse(value).map_err(bad)? }),
+            EXCHANGE => (2, Change::ExchangeDeclared { vhost: vhost(), definition: parse(value).map_err(bad)? }),
             QUEUE => {
                 let definition: QueueDefinition = parse(value).map_err(bad)?;
                 let partition = placement.partition_of(&definition.vhost, &definition.name);
-                (1, Change::QueueDeclared { definition, partition, owner: None })
+                (2, Change::QueueDeclared { definition, partition, owner: None })
             }
-            BINDING => (2, Change::Bound { vhost: vhost(), binding: parse(value).map_err(bad)? }),
+            BINDING => (3, Change::Bound { vhost: vhost(), binding: parse(value).map_err(bad)? }),
             META => {
                 let next = parse(value).map_err(bad)?;
                 self.queue_ids = QueueIds { next, reserved: next };

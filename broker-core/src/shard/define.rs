@@ -7,6 +7,8 @@ use crate::admin::{AdminError, AdminReply, AdminRequest, Definition, DefinitionK
 use crate::limits::MAX_NAME_BYTES;
 use crate::model::exchange::is_reserved;
 use crate::model::limits::{UserLimits, VhostLimits};
+use crate::model::pattern::Pattern;
+use crate::model::policy_settings;
 
 /// The changes that carry out a request, and the reply to it when they are done.
 type Defined = Result<(Vec<Change>, AdminReply), AdminError>;
@@ -17,7 +19,7 @@ pub(super) fn define(topology: &Topology, request: AdminRequest) -> Defined {
         AdminRequest::Put(definition) => put(topology, definition),
         AdminRequest::Delete(key) => delete(topology, &key),
         AdminRequest::SetVhostLimit { vhost, limit, value } => {
-            let (_, current) = topology.vhost(&vhost).ok_or_else(|| no_vhost(&vhost))?;
+            let (_, current) = topology.vhost(&vhost).ok_or_else(no_vhost)?;
             let mut limits = current.limits.clone();
             limits.set(limit, value);
             Ok((vec![vhost_limits(limits)], AdminReply::Done))
@@ -61,8 +63,8 @@ fn user_limits(limits: UserLimits) -> Change {
     }
 }
 
-fn no_vhost(name: &str) -> AdminError {
-    AdminError::NotFound(format!("no vhost '{name}'"))
+fn no_vhost() -> AdminError {
+    AdminError::NotFound("vhost_not_found".to_owned())
 }
 
 fn no_user(name: &str) -> AdminError {
@@ -71,23 +73,31 @@ fn no_user(name: &str) -> AdminError {
 
 /// Checks what a definition says, and that what it refers to is there.
 fn check(topology: &Topology, definition: &Definition) -> Result<(), AdminError> {
-    let vhost_exists = |name: &str| topology.vhost(name).map(|_| ()).ok_or_else(|| no_vhost(name));
+    let vhost_exists = |name: &str| topology.vhost(name).map(|_| ()).ok_or_else(no_vhost);
+    let both_exist = |vhost: &str, user: &str| match (topology.vhost(vhost), topology.user(user)) {
+        (Some(_), Some(_)) => Ok(()),
+        _ => Err(AdminError::BadRequest("vhost_or_user_not_found".to_owned())),
+    };
     let user_exists = |name: &str| topology.user(name).map(|_| ()).ok_or_else(|| no_user(name));
     match definition {
         Definition::Vhost(vhost) => check_name(&vhost.name),
         Definition::User(user) => check_name(&user.name),
         Definition::Permission(permission) => {
-            vhost_exists(&permission.vhost)?;
-            user_exists(&permission.user)?;
+            both_exist(&permission.vhost, &permission.user)?;
             permission.check().map_err(|(_, reason)| AdminError::BadRequest(reason))
         }
         Definition::TopicPermission(permission) => {
-            vhost_exists(&permission.vhost)?;
-            user_exists(&permission.user)
+            both_exist(&permission.vhost, &permission.user)?;
+            for pattern in [&permission.write, &permission.read] {
+                Pattern::new(pattern).map_err(|error| AdminError::BadRequest(error.to_string()))?;
+            }
+            Ok(())
         }
         Definition::Policy(policy) | Definition::OperatorPolicy(policy) => {
             check_name(&policy.name)?;
-            vhost_exists(&policy.vhost)
+            vhost_exists(&policy.vhost)?;
+            let operator = matches!(definition, Definition::OperatorPolicy(_));
+            policy_settings::check(operator, policy).map_err(AdminError::BadRequest)
         }
         Definition::Parameter(parameter) => vhost_exists(&parameter.vhost),
         Definition::GlobalParameter(parameter) => check_name(&parameter.name),

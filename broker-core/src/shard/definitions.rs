@@ -1,15 +1,15 @@
 //! What administrators define, in a shard's copy of the topology.
 
-use super::topology::{Topology, Vhost};
+use super::topology::{Applied, Topology, Vhost};
 use crate::admin::{Definition, DefinitionKey};
 use crate::model::limits::{UserLimits, VhostLimits};
-use crate::model::policy::Policies;
+use crate::model::policy::{Applicable, Policies};
 use crate::model::routing::RoutingTable;
 use crate::model::vhost::VhostDefinition;
 
 impl Topology {
     /// Makes or replaces something. What refers to a virtual host or user that is not there is left out.
-    pub(super) fn put(&mut self, definition: &Definition) {
+    pub(super) fn put(&mut self, definition: &Definition) -> Applied {
         match definition {
             Definition::Vhost(definition) => self.put_vhost(definition),
             Definition::User(definition) => {
@@ -19,14 +19,16 @@ impl Topology {
             Definition::TopicPermission(definition) => self.permissions.set_topic(definition.clone()),
             Definition::Policy(definition) => {
                 self.with_vhost(&definition.vhost, |vhost| vhost.policies.set(false, definition.clone()));
+                return self.policies_changed(&definition.vhost);
             }
             Definition::OperatorPolicy(definition) => {
                 self.with_vhost(&definition.vhost, |vhost| vhost.policies.set(true, definition.clone()));
+                return self.policies_changed(&definition.vhost);
             }
-            Definition::Parameter(definition) => self.with_vhost(&definition.vhost, |vhost| {
+            Definition::Parameter(definition) => {
                 let key = (definition.component.clone(), definition.name.clone());
-                vhost.parameters.insert(key, definition.clone())
-            }),
+                self.with_vhost(&definition.vhost, |vhost| vhost.parameters.insert(key, definition.clone()));
+            }
             Definition::GlobalParameter(definition) => {
                 self.global_parameters.insert(definition.name.clone(), definition.clone());
             }
@@ -37,10 +39,11 @@ impl Topology {
                 self.user_limits.insert(limits.user.as_str().into(), limits.clone());
             }
         }
+        Applied::default()
     }
 
     /// Removes something.
-    pub(super) fn delete(&mut self, key: &DefinitionKey) {
+    pub(super) fn delete(&mut self, key: &DefinitionKey) -> Applied {
         match key {
             DefinitionKey::Vhost { name } => {
                 self.vhosts.remove(name.as_str());
@@ -59,9 +62,11 @@ impl Topology {
             }
             DefinitionKey::Policy { vhost, name } => {
                 self.with_vhost(vhost, |vhost| vhost.policies.remove(false, name));
+                return self.policies_changed(vhost);
             }
             DefinitionKey::OperatorPolicy { vhost, name } => {
                 self.with_vhost(vhost, |vhost| vhost.policies.remove(true, name));
+                return self.policies_changed(vhost);
             }
             DefinitionKey::Parameter { vhost, component, name } => {
                 let key = (component.clone(), name.clone());
@@ -77,6 +82,27 @@ impl Topology {
                 self.user_limits.remove(user.as_str());
             }
         }
+        Applied::default()
+    }
+
+    /// Finds anew which policies hold for the exchanges and queues of a virtual host.
+    fn policies_changed(&mut self, name: &str) -> Applied {
+        let mut applied = Applied::default();
+        let Some(Vhost { policies, routing, .. }) = self.vhosts.get_mut(name) else {
+            return applied;
+        };
+        routing.set_policies(|exchange| policies.effective(exchange, Applicable::Exchange));
+        for (queue, queue_name) in routing.queues() {
+            let Some(row) = self.queues.get_mut(&queue) else {
+                continue;
+            };
+            let policy = policies.effective(queue_name, Applicable::Queue(row.kind));
+            if policy != row.policy {
+                applied.policy_changed.push(queue);
+            }
+            row.policy = policy;
+        }
+        applied
     }
 
     /// The definition with this key.

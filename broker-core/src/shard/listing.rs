@@ -30,12 +30,12 @@ impl Shard {
         let Some((name, vhost)) = self.topology.vhost(vhost) else {
             return (Vec::new(), None);
         };
-        let info = |definition: &Arc<_>| ExchangeInfo {
+        let rows = vhost.routing.exchanges_with_policies().map(|(definition, policy)| ExchangeInfo {
             vhost: Arc::clone(name),
             definition: Arc::clone(definition),
-            policy: None,
-        };
-        slice(vhost.routing.exchanges().map(info), from)
+            policy: policy.cloned(),
+        });
+        slice(rows, from)
     }
 
     /// Bindings of a virtual host.
@@ -101,7 +101,7 @@ impl Shard {
             exclusive: row.owner.is_some(),
             owner: row.owner.map(|owner| ConnectionAddress { shard: owner.shard, connection: owner.connection }),
             arguments: row.arguments.as_deref().cloned().unwrap_or_default(),
-            policy: None,
+            policy: row.policy.clone(),
             shard: self.id,
             partition: hosted.partition,
             deleting: hosted.closing,

@@ -21,7 +21,7 @@ use crate::model::field_table;
 use crate::model::limits::{UserLimits, VhostLimits};
 use crate::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
 use crate::model::permission::{Access, Permissions};
-use crate::model::policy::Policies;
+use crate::model::policy::{Applicable, EffectivePolicy, Policies};
 use crate::model::properties::Properties;
 use crate::model::queue::settings::QueueType;
 use crate::model::routing::{Removed, Route, RoutingTable};
@@ -77,6 +77,8 @@ pub(super) struct QueueRow {
     pub owner: Option<Owner>,
     /// The arguments of the declare; most queues have none.
     pub arguments: Option<Box<FieldTable>>,
+    /// What policies say; most queues have none.
+    pub policy: Option<Arc<EffectivePolicy>>,
 }
 
 /// The store of an exchange, which is in the log as a queue is.
@@ -129,6 +131,8 @@ pub(super) struct Applied {
     pub removed: Removed,
     /// The row of a deleted queue.
     pub queue: Option<QueueRow>,
+    /// Queues for which other policies hold now.
+    pub policy_changed: Vec<QueueId>,
 }
 
 /// A virtual host and what is in it.
@@ -155,7 +159,7 @@ pub(super) struct Topology {
     pub(super) user_limits: FxHashMap<Arc<str>, UserLimits>,
     pub(super) global_parameters: BTreeMap<String, GlobalParameterDefinition>,
     pub(super) permissions: Permissions,
-    queues: FxHashMap<QueueId, QueueRow>,
+    pub(super) queues: FxHashMap<QueueId, QueueRow>,
     stores: FxHashMap<QueueId, StoreRow>,
     exclusive: FxHashMap<Owner, Vec<QueueId>>,
     route: Route,
@@ -285,8 +289,8 @@ impl Topology {
 
     fn apply_change(&mut self, change: &Change) -> Applied {
         match change {
-            Change::Put(definition) => self.put(definition),
-            Change::Delete(key) => self.delete(key),
+            Change::Put(definition) => return self.put(definition),
+            Change::Delete(key) => return self.delete(key),
             Change::ExchangeDeclared { vhost, definition } => {
                 self.add_exchange(vhost, definition);
             }
@@ -305,7 +309,9 @@ impl Topology {
         let Some(in_vhost) = self.vhosts.get_mut(vhost) else {
             return;
         };
-        in_vhost.routing.add_exchange(definition.clone());
+        let exchange = in_vhost.routing.add_exchange(definition.clone());
+        let policy = in_vhost.policies.effective(&definition.name, Applicable::Exchange);
+        in_vhost.routing.set_policy(exchange, policy);
         if let Some(store) = definition.store {
             let exchange = definition.name.as_str().into();
             let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable };
@@ -320,7 +326,7 @@ impl Topology {
         let Some(exchange) = vhost.routing.exchange(name) else {
             return Applied::default();
         };
-        Applied { removed: vhost.routing.remove_exchange(exchange), queue: None }
+        Applied { removed: vhost.routing.remove_exchange(exchange), ..Applied::default() }
     }
 
     fn declare_queue(&mut self, definition: &QueueDefinition, partition: PartitionId, owner: Option<Owner>) {
@@ -330,8 +336,10 @@ impl Topology {
         let vhost_name = Arc::clone(vhost_name);
         let id = QueueId(definition.id);
         let name: Arc<str> = definition.name.as_str().into();
+        let mut policy = None;
         if let Some(vhost) = self.vhosts.get_mut(&vhost_name) {
             vhost.routing.add_queue(id, Arc::clone(&name));
+            policy = vhost.policies.effective(&name, Applicable::Queue(definition.kind));
         }
         if let Some(owner) = owner {
             self.exclusive.entry(owner).or_default().push(id);
@@ -339,7 +347,8 @@ impl Topology {
         let arguments = &definition.arguments;
         let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
         let QueueDefinition { durable, auto_delete, kind, .. } = *definition;
-        let row = QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, kind, owner, arguments };
+        let row =
+            QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, kind, owner, arguments, policy };
         self.queues.insert(id, row);
     }
 
@@ -356,7 +365,7 @@ impl Topology {
             }
         }
         let removed = self.vhosts.get_mut(&row.vhost).map(|vhost| vhost.routing.remove_queue(queue));
-        Applied { removed: removed.unwrap_or_default(), queue: Some(row) }
+        Applied { removed: removed.unwrap_or_default(), queue: Some(row), ..Applied::default() }
     }
 
     fn bind(&mut self, vhost: &str, binding: &BindingDefinition) {
@@ -376,7 +385,7 @@ impl Topology {
             return Applied::default();
         };
         let removed = vhost.routing.unbind(source, destination, &binding.routing_key, &binding.arguments);
-        Applied { removed: removed.unwrap_or_default(), queue: None }
+        Applied { removed: removed.unwrap_or_default(), ..Applied::default() }
     }
 
     /// True if a binding is made to survive a restart: both its ends are.

@@ -250,6 +250,11 @@ impl Shard {
         }
         let applied = self.topology.apply(change);
         self.apply_to_stores(change, &applied);
+        for queue in &applied.policy_changed {
+            if self.slots.contains_key(queue) {
+                self.settings_changed(*queue, self.settings_of(*queue));
+            }
+        }
         if let Change::QueueDeclared { definition, partition, .. } = change
             && self.placement.shard_of(*partition) == self.id
         {
@@ -277,11 +282,20 @@ impl Shard {
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
+        self.settings_changed(id, self.settings_of(id));
+    }
+
+    /// What holds for a queue, from its arguments and its policies.
+    fn settings_of(&self, queue: QueueId) -> Option<Box<QueueSettings>> {
+        let row = self.topology.queue(queue)?;
         let none = FieldTable::default();
-        let settings = self.topology.queue(id).and_then(|row| {
-            QueueSettings::effective(row.kind, row.arguments.as_deref().unwrap_or(&none), None, None)
-        });
-        self.settings_changed(id, settings);
+        let policy = row.policy.as_deref();
+        QueueSettings::effective(
+            row.kind,
+            row.arguments.as_deref().unwrap_or(&none),
+            policy.and_then(|policy| Some(&policy.policy.as_ref()?.definition)),
+            policy.and_then(|policy| Some(&policy.operator_policy.as_ref()?.definition)),
+        )
     }
 
     /// What a queue of this shard is told to do has changed.
