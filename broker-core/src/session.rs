@@ -230,6 +230,9 @@ pub trait Sessions {
     /// Channels, like [`Self::list_connections`].
     fn list_channels(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ChannelInfo>, Option<usize>);
 
+    /// As [`Self::close_connection`], for the open connections whose user and virtual host `concerned` names.
+    fn close_connections(&mut self, concerned: &dyn Fn(&str, &str) -> bool, error: &crate::error::ConnectionError);
+
     /// The connection is to be closed with `connection.close`.
     fn close_connection(&mut self, connection: ConnectionKey, error: crate::error::ConnectionError);
 }

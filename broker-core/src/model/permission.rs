@@ -97,7 +97,14 @@ pub struct Permissions {
     /// By virtual host and user.
     by_vhost: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Permission>>,
     /// By virtual host, user and exchange.
-    topics: BTreeMap<(String, String, String), TopicPermissionDefinition>,
+    topics: BTreeMap<(String, String, String), TopicPermission>,
+}
+
+#[derive(Debug)]
+struct TopicPermission {
+    definition: TopicPermissionDefinition,
+    write: Lazy,
+    read: Lazy,
 }
 
 /// The definition with its expressions, compiled when they are needed first.
@@ -152,13 +159,13 @@ impl Permissions {
         for users in self.by_vhost.values_mut() {
             users.remove(user);
         }
-        self.topics.retain(|_, topic| topic.user != user);
+        self.topics.retain(|_, topic| topic.definition.user != user);
     }
 
     /// Removes all permissions in a virtual host.
     pub fn remove_vhost(&mut self, vhost: &str) {
         self.by_vhost.remove(vhost);
-        self.topics.retain(|_, topic| topic.vhost != vhost);
+        self.topics.retain(|_, topic| topic.definition.vhost != vhost);
     }
 
     /// The permissions of a user in a virtual host. None: the user may not open it.
@@ -170,7 +177,8 @@ impl Permissions {
     /// Sets or replaces topic permissions.
     pub fn set_topic(&mut self, definition: TopicPermissionDefinition) {
         let TopicPermissionDefinition { vhost, user, exchange, .. } = definition.clone();
-        self.topics.insert((vhost, user, exchange), definition);
+        let [write, read] = Default::default();
+        self.topics.insert((vhost, user, exchange), TopicPermission { definition, write, read });
     }
 
     /// Removes the topic permissions of a user for an exchange.
@@ -181,12 +189,52 @@ impl Permissions {
     /// The topic permissions of a user for an exchange.
     #[must_use]
     pub fn topic(&self, user: &str, vhost: &str, exchange: &str) -> Option<&TopicPermissionDefinition> {
-        self.topics.get(&(vhost.to_owned(), user.to_owned(), exchange.to_owned()))
+        Some(&self.topics.get(&(vhost.to_owned(), user.to_owned(), exchange.to_owned()))?.definition)
     }
 
     /// All topic permissions.
     pub fn topics(&self) -> impl Iterator<Item = &TopicPermissionDefinition> {
-        self.topics.values()
+        self.topics.values().map(|topic| &topic.definition)
+    }
+
+    /// True if there are topic permissions at all.
+    #[must_use]
+    pub fn has_topics(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
+    /// 403 if there are topic permissions for the user at the exchange, and they do not have the routing key. `{username}` and
+    /// `{vhost}` in them stand for the names.
+    pub fn check_topic(
+        &self,
+        user: &str,
+        vhost: &str,
+        access: Access,
+        exchange: &str,
+        routing_key: &str,
+    ) -> Result<(), ChannelError> {
+        let Some(topic) = self.topics.get(&(vhost.to_owned(), user.to_owned(), exchange.to_owned())) else {
+            return Ok(());
+        };
+        let (pattern, lazy) = match access {
+            Access::Read => (&topic.definition.read, &topic.read),
+            Access::Write | Access::Configure => (&topic.definition.write, &topic.write),
+        };
+        let expanded;
+        let pattern = match pattern.contains('{') {
+            false => pattern,
+            true => {
+                expanded = pattern.replace("{username}", user).replace("{vhost}", vhost);
+                &expanded
+            }
+        };
+        // User and virtual host are those of the definition, so the expanded expression is always the same.
+        if lazy.is_match(pattern, routing_key) {
+            return Ok(());
+        }
+        Err(ChannelCode::AccessRefused.error(format!(
+            "{access} access to topic '{routing_key}' in exchange '{exchange}' in vhost '{vhost}' refused for user '{user}'"
+        )))
     }
 
     /// All permissions, in no order.

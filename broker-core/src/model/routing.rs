@@ -15,8 +15,8 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput, NewBinding,
-    PREDECLARED, TopicScratch, hash,
+    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput,
+    NewBinding, PREDECLARED, TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
 use crate::model::policy::EffectivePolicy;

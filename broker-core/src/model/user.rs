@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -18,6 +19,9 @@ pub enum HashingAlgorithm {
     /// Salted SHA-512.
     #[serde(rename = "rabbit_password_hashing_sha512")]
     Sha512,
+    /// Salted MD5, of old definitions.
+    #[serde(rename = "rabbit_password_hashing_md5")]
+    Md5,
 }
 
 /// A user, as the catalog stores it.
@@ -79,6 +83,7 @@ impl HashingAlgorithm {
     fn digest(self, salt: [u8; SALT_BYTES], password: &[u8]) -> Vec<u8> {
         match self {
             Self::Sha256 => Sha256::new().chain_update(salt).chain_update(password).finalize().to_vec(),
+            Self::Md5 => Md5::new().chain_update(salt).chain_update(password).finalize().to_vec(),
             Self::Sha512 => Sha512::new().chain_update(salt).chain_update(password).finalize().to_vec(),
         }
     }
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn only_the_password_verifies() {
-        for hashing_algorithm in [HashingAlgorithm::Sha256, HashingAlgorithm::Sha512] {
+        for hashing_algorithm in [HashingAlgorithm::Sha256, HashingAlgorithm::Sha512, HashingAlgorithm::Md5] {
             let mut user = UserDefinition::with_password("u", b"secret", [1, 2, 3, 4], &["administrator"]);
             user.hashing_algorithm = hashing_algorithm;
             user.password_hash = hashing_algorithm.hash_password(b"secret", [1, 2, 3, 4]);

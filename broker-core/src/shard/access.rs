@@ -28,6 +28,19 @@ impl Shard {
         self.topology.user(username).map(|(name, _)| Arc::clone(name))
     }
 
+    /// Connections that may be open in the virtual host, and those that the user may have open; none is no limit.
+    #[must_use]
+    pub fn connection_limits(&self, user: &str, vhost: &str) -> (Option<u64>, Option<u64>) {
+        let of_vhost = self.topology.vhost(vhost).and_then(|(_, vhost)| vhost.limits.max_connections);
+        (of_vhost, self.topology.user_limits(user).and_then(|limits| limits.max_connections))
+    }
+
+    /// Channels that the user may have open in all connections; none is no limit.
+    #[must_use]
+    pub fn channel_limit(&self, user: &str) -> Option<u64> {
+        self.topology.user_limits(user)?.max_channels
+    }
+
     /// Opens a virtual host for a connection (`connection.open`). Returns its name as it is shared.
     ///
     /// # Errors

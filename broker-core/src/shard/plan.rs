@@ -64,7 +64,10 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
             planner.unbind(binding, Answer::ExchangeUnbindOk)
         }
         Command::QueueDeclare { passive: true, queue, .. } => planner.queue_declare_passive(queue),
-        Command::QueueDeclare { .. } => planner.queue_declare(command),
+        Command::QueueDeclare { .. } => match planner.with_default_type(command) {
+            Some(augmented) => planner.queue_declare(&augmented),
+            None => planner.queue_declare(command),
+        },
         Command::QueueBind { queue, exchange, routing_key, arguments } => {
             let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
             planner.bind(binding, Answer::QueueBindOk)
@@ -222,6 +225,7 @@ impl<'a> Planner<'a> {
         if !generated {
             check_declared_name(ResourceKind::Queue, queue)?;
         }
+        self.check_queue_limit(queue)?;
         let kind = self.check_new_queue(resource, command)?;
         let definition = QueueDefinition {
             id: 0,
@@ -235,6 +239,40 @@ impl<'a> Planner<'a> {
         let changes = vec![Change::QueueDeclared { definition, partition: PartitionId(0), owner }];
         let answer = Answer::QueueDeclareOk { queue: queue.as_str().into(), message_count: 0, consumer_count: 0 };
         Ok(Plan::Change { changes, answer })
+    }
+
+    /// 406 if the virtual host may not have one more queue.
+    fn check_queue_limit(&self, queue: &str) -> Result<(), ChannelError> {
+        let Some((vhost, in_vhost)) = self.topology.vhost(self.who.vhost) else {
+            return Ok(());
+        };
+        match in_vhost.limits.max_queues {
+            Some(limit) if in_vhost.routing.queue_count() as u64 >= limit => Err(ChannelCode::PreconditionFailed
+                .error(format!(
+                    "cannot declare queue '{queue}': queue limit in vhost '{vhost}' ({limit}) is reached"
+                ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A declare without `x-queue-type` asks for the type that is the virtual host's default, where that can be: durable, not
+    /// exclusive, not auto-delete (RabbitMQ).
+    fn with_default_type(&self, command: &Command) -> Option<Command> {
+        let Command::QueueDeclare { durable: true, exclusive: false, auto_delete: false, arguments, .. } = command
+        else {
+            return None;
+        };
+        let (_, vhost) = self.topology.vhost(self.who.vhost)?;
+        let kind =
+            vhost.definition.default_queue_type.as_deref().filter(|kind| *kind != QueueType::Classic.name())?;
+        if QueueType::from_name(kind).is_none() || arguments.inner().contains_key("x-queue-type") {
+            return None;
+        }
+        let mut command = command.clone();
+        if let Command::QueueDeclare { arguments, .. } = &mut command {
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+        }
+        Some(command)
     }
 
     fn check_equivalent(
@@ -315,6 +353,8 @@ impl<'a> Planner<'a> {
         }
         self.permit(Access::Write, destination)?;
         self.permit(Access::Read, self.exchange(&binding.source))?;
+        let Who { user, vhost, .. } = self.who;
+        self.topology.check_topic(user, vhost, Access::Read, &binding.source, &binding.routing_key)?;
         match binding.destination_kind {
             ResourceKind::Queue => {
                 let found = self.topology.find_queue(self.who.vhost, &binding.destination);

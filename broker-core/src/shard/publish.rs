@@ -9,6 +9,7 @@ use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ChannelKey, QueueId, QueueRef, Seq, ShardId};
 use crate::model::headers::sender_selected;
 use crate::model::message::{Message, Stamp, Traits};
+use crate::model::permission::Access;
 use crate::model::properties::Properties;
 use crate::model::queue::settings::{Overflow, QueueType};
 use crate::model::reply_to::is_pseudo_queue;
@@ -92,6 +93,8 @@ impl Shard {
         let targets = if publisher.seek(message.routing_key) {
             publisher.targets()
         } else {
+            let (user, vhost) = (caller.user, caller.vhost);
+            self.topology.check_topic(user, vhost, Access::Write, message.exchange, message.routing_key)?;
             let routed = self.route(caller.vhost, message.exchange, &[message.routing_key], &properties)?;
             if !routed.held_back.is_empty() {
                 self.stats.messages_routed += 1;

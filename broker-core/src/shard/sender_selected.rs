@@ -5,6 +5,7 @@ use super::publish::Confirm;
 use crate::error::AmqpError;
 use crate::model::headers::{BCC, SenderSelected, without};
 use crate::model::message::{Message, Traits};
+use crate::model::permission::Access;
 use crate::model::properties::Properties;
 use crate::session::{Caller, Publish, Published, Sessions};
 
@@ -23,6 +24,9 @@ impl Shard {
         let confirm: Confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
         let mut routing_keys = selected.routing_keys;
         routing_keys.insert(0, message.routing_key);
+        for key in &routing_keys {
+            self.topology.check_topic(caller.user, caller.vhost, Access::Write, message.exchange, key)?;
+        }
         let routed = self.route(caller.vhost, message.exchange, &routing_keys, properties)?;
         if !routed.held_back.is_empty() {
             self.stats.messages_routed += 1;

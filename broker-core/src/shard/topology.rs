@@ -16,7 +16,7 @@ use crate::admin::{Definition, DefinitionKey};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ConnectionKey, ShardId};
 use crate::model::binding::{BindingDefinition, Destination};
-use crate::model::exchange::{ExchangeDefinition, ExchangeId};
+use crate::model::exchange::{ExchangeDefinition, ExchangeId, ExchangeType};
 use crate::model::field_table;
 use crate::model::limits::{UserLimits, VhostLimits};
 use crate::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
@@ -248,6 +248,26 @@ impl Topology {
             return Err(ChannelCode::AccessRefused.error(text));
         }
         Ok(())
+    }
+
+    /// 403 if topic permissions forbid the user the routing key. They are asked for at topic exchanges only.
+    pub(super) fn check_topic(
+        &self,
+        user: &str,
+        vhost: &str,
+        access: Access,
+        exchange: &str,
+        routing_key: &str,
+    ) -> Result<(), ChannelError> {
+        if !self.permissions.has_topics() {
+            return Ok(());
+        }
+        match self.find_exchange(vhost, exchange) {
+            Some((_, definition)) if definition.kind == ExchangeType::Topic => {
+                self.permissions.check_topic(user, vhost, access, exchange, routing_key)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a user may publish messages with somebody else's `user_id` (RabbitMQ's `impersonator` tag).

@@ -11,7 +11,8 @@ use super::registrar::REGISTRAR;
 use super::timers::NEVER;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
-use crate::admin::QueueCounters;
+use crate::admin::{DefinitionKey, QueueCounters};
+use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
 use crate::model::queue::consumer::ChannelAddress;
 use crate::model::queue::settings::{QueueSettings, QueueType};
@@ -250,6 +251,17 @@ impl Shard {
         }
         let applied = self.topology.apply(change);
         self.apply_to_stores(change, &applied);
+        match change {
+            Change::Delete(DefinitionKey::Vhost { name }) => {
+                let error = ConnectionCode::ConnectionForced.error(format!("vhost '{name}' was deleted"));
+                sessions.close_connections(&|_, vhost| vhost == name, &error);
+            }
+            Change::Delete(DefinitionKey::User { name }) => {
+                let error = ConnectionCode::ConnectionForced.error(format!("user '{name}' was deleted"));
+                sessions.close_connections(&|user, _| user == name, &error);
+            }
+            _ => {}
+        }
         for queue in &applied.policy_changed {
             if self.slots.contains_key(queue) {
                 self.settings_changed(*queue, self.settings_of(*queue));

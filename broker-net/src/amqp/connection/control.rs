@@ -191,7 +191,9 @@ impl Connection {
         outputs: &mut Outputs,
     ) -> Result<(), ConnectionError> {
         let vhost = shard.open_vhost(&user, vhost)?;
-        let limits = ConnectionLimits { node: self.node.config.connection_max, vhost: None, user: None };
+        let (vhost_limit, user_limit) = shard.connection_limits(&user, &vhost);
+        let limits =
+            ConnectionLimits { node: self.node.config.connection_max, vhost: vhost_limit, user: user_limit };
         self.node.census.open_connection(&user, &vhost, limits)?;
         if let Some(client) = outputs.client_mut(self.key) {
             client.vhost = Arc::clone(&vhost);

@@ -427,7 +427,7 @@ impl Connection {
         if outputs.waiting(self.key) > 0 {
             return Ok(Flow::Stall);
         }
-        self.count_channel()?;
+        self.count_channel(shard)?;
         let index = usize::from(frame.channel.0);
         if self.channels.len() <= index {
             self.channels.resize_with(index + 1, || None);
@@ -447,7 +447,7 @@ impl Connection {
     }
 
     /// Counts a channel that is being opened, unless it is one too many.
-    fn count_channel(&self) -> Result<(), ConnectionError> {
+    fn count_channel(&self, shard: &Shard) -> Result<(), ConnectionError> {
         // As in RabbitMQ it is the channels that are counted; which numbers they have is the client's business.
         if self.open_channels >= self.channel_max {
             return Err(ConnectionCode::NotAllowed.error(format!(
@@ -458,7 +458,10 @@ impl Connection {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        let limits = ChannelLimits { node: self.node.config.channel_max_per_node, user: None };
+        let limits = ChannelLimits {
+            node: self.node.config.channel_max_per_node,
+            user: shard.channel_limit(&session.user),
+        };
         self.node.census.open_channel(&session.user, limits, &self.node.name)
     }
 

@@ -307,6 +307,22 @@ impl Sessions for Outputs {
         self.channel_rows(shard, from, limit)
     }
 
+    fn close_connections(&mut self, concerned: &dyn Fn(&str, &str) -> bool, error: &ConnectionError) {
+        let is_concerned = |connection: &ConnectionOutput| {
+            let client = &connection.client;
+            !client.vhost.is_empty() && concerned(&client.user, &client.vhost)
+        };
+        let keys: Vec<ConnectionKey> = self
+            .connections
+            .values_mut()
+            .filter(|connection| is_concerned(connection))
+            .map(|connection| connection.key)
+            .collect();
+        for key in keys {
+            self.fail_connection(key, MethodId::default(), error);
+        }
+    }
+
     fn close_connection(&mut self, connection: ConnectionKey, error: ConnectionError) {
         self.fail_connection(connection, MethodId::default(), &error);
     }
