@@ -30,6 +30,22 @@ pub(super) struct Who<'a> {
     pub(super) connection: ConnectionKey,
 }
 
+/// Whether an end of a binding may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Refused,
+    Ignored,
+}
+
+impl Missing {
+    fn check(self, resource: Resource<'_>) -> Result<(), ChannelError> {
+        match self {
+            Self::Refused => Err(resource.not_found()),
+            Self::Ignored => Ok(()),
+        }
+    }
+}
+
 impl Who<'_> {
     fn owner(&self) -> Owner {
         Owner { shard: self.shard, connection: self.connection }
@@ -341,8 +357,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The checks that bind and unbind share: write on the destination, read on the source, both there.
-    fn check_ends(&self, binding: &BindingDefinition) -> Result<(), ChannelError> {
+    /// The checks that bind and unbind share: write on the destination, read on the source, the destination there and
+    /// not exclusive to another connection.
+    fn check_ends(&self, binding: &BindingDefinition, missing: Missing) -> Result<(), ChannelError> {
         let destination = match binding.destination_kind {
             ResourceKind::Queue => self.queue(&binding.destination),
             ResourceKind::Exchange => self.exchange(&binding.destination),
@@ -356,21 +373,21 @@ impl<'a> Planner<'a> {
         let Who { user, vhost, .. } = self.who;
         self.topology.check_topic(user, vhost, Access::Read, &binding.source, &binding.routing_key)?;
         match binding.destination_kind {
-            ResourceKind::Queue => {
-                let found = self.topology.find_queue(self.who.vhost, &binding.destination);
-                let (_, row) = found.ok_or_else(|| destination.not_found())?;
-                self.check_unlocked(row, destination)?;
-            }
+            ResourceKind::Queue => match self.topology.find_queue(self.who.vhost, &binding.destination) {
+                Some((_, row)) => self.check_unlocked(row, destination)?,
+                None => missing.check(destination)?,
+            },
             ResourceKind::Exchange => {
-                let found = self.topology.find_exchange(self.who.vhost, &binding.destination);
-                found.ok_or_else(|| destination.not_found())?;
+                if self.topology.find_exchange(self.who.vhost, &binding.destination).is_none() {
+                    missing.check(destination)?;
+                }
             }
         }
         Ok(())
     }
 
     fn bind(&self, binding: BindingDefinition, answer: Answer) -> Planned {
-        self.check_ends(&binding)?;
+        self.check_ends(&binding, Missing::Refused)?;
         let source = self.exchange(&binding.source);
         let found = self.topology.find_exchange(self.who.vhost, &binding.source);
         let (_, exchange) = found.ok_or_else(|| source.not_found())?;
@@ -382,10 +399,9 @@ impl<'a> Planner<'a> {
         Ok(Plan::Change { changes, answer })
     }
 
+    /// What is not there is not bound: as in RabbitMQ a missing queue or exchange is no error.
     fn unbind(&self, binding: BindingDefinition, answer: Answer) -> Planned {
-        self.check_ends(&binding)?;
-        let source = self.exchange(&binding.source);
-        self.topology.find_exchange(self.who.vhost, &binding.source).ok_or_else(|| source.not_found())?;
+        self.check_ends(&binding, Missing::Ignored)?;
         if !self.is_bound(&binding) {
             return Ok(Plan::Done(answer));
         }

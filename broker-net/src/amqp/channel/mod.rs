@@ -146,7 +146,7 @@ impl Channel {
         match frame.kind {
             FrameKind::Method => {
                 if let Some(text) = self.content.as_ref().and_then(|content| content.expected()) {
-                    return Err(ConnectionCode::UnexpectedFrame.error(text).into());
+                    return Err(publish::failure(ConnectionCode::UnexpectedFrame.error(text).into()));
                 }
                 let method = Method::parse(frame.payload).map_err(|error| {
                     let id = MethodId::of(frame.payload).unwrap_or_default();
@@ -155,6 +155,11 @@ impl Channel {
                 let id = method.id();
                 self.handle_method(turn, method, frame.payload, behind)
                     .map_err(|error| Failure { method: id, error })
+            }
+            FrameKind::Header | FrameKind::Body
+                if self.content.as_ref().is_none_or(|c| c.expected().is_none()) =>
+            {
+                Err(publish::unexpected(None).into())
             }
             FrameKind::Header => self.handle_header(turn, frame.payload).map_err(publish::failure),
             FrameKind::Body => self.handle_body(turn, frame.payload).map_err(publish::failure),

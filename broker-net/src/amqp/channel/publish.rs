@@ -213,7 +213,7 @@ fn content_in_place(bytes: &[u8], number: ChannelId, frame_max: u32) -> Option<I
 }
 
 /// The exception for a content frame that does not fit.
-fn unexpected(content: Option<&Content>) -> ConnectionError {
+pub(super) fn unexpected(content: Option<&Content>) -> ConnectionError {
     let text =
         content.and_then(Content::expected).unwrap_or("expected method frame, got non method frame instead");
     ConnectionCode::UnexpectedFrame.error(text)

@@ -25,7 +25,7 @@ use broker_core::shard::Shard;
 use self::channel::ChannelOutput;
 pub(crate) use self::half::Event;
 use self::half::{ConnectionOutput, Window, write_due_confirms};
-use self::reply::{Outcome, RequestKind, write_reply};
+use self::reply::{Outcome, Request, RequestKind, write_reply};
 use self::slots::Slots;
 use super::channel::unacked::Entry;
 use super::codec::{ChannelId, MethodId, reply_text, write_method};
@@ -268,12 +268,19 @@ impl Sessions for Outputs {
         let Some(consumer) = output.remove_consumer(consumer) else {
             return;
         };
-        let notify = |connection: &ConnectionOutput| connection.capabilities.consumer_cancel_notify;
-        if self.connections.get(connection).is_some_and(notify) {
-            let consumer_tag = reply_text(consumer.prefix.consumer_tag());
-            let cancel = basic::Cancel { consumer_tag, nowait: true };
-            self.write_method(connection, number, &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
+        let Some(output) = self.connections.get_mut(connection) else {
+            return;
+        };
+        if !output.capabilities.consumer_cancel_notify {
+            return;
         }
+        let consumer_tag = reply_text(consumer.prefix.consumer_tag());
+        let cancel = AMQPClass::Basic(basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: true }));
+        if output.requests.len() == 0 {
+            return self.write_method(connection, number, &cancel);
+        }
+        // Perhaps the client waits for the delete-ok of this very queue: as with RabbitMQ the answer comes first.
+        output.requests.push(Request::told_in_turn(channel, number, &cancel));
     }
 
     fn blocked(&mut self, reason: Option<&'static str>) {

@@ -22,6 +22,22 @@ pub(crate) struct Request {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Request {
+    /// No request: a method of the broker that goes out when all that was asked before has been answered.
+    pub(crate) fn told_in_turn(channel: ChannelKey, number: ChannelId, method: &AMQPClass) -> Self {
+        let mut frames = Vec::new();
+        write_method(&mut frames, number, method);
+        Self {
+            method: MethodId::default(),
+            channel,
+            number,
+            nowait: true,
+            kind: RequestKind::Plain,
+            outcome: Some(Outcome::Frames(frames)),
+        }
+    }
+}
+
 /// What a request is, where the reply alone does not say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
