@@ -1,4 +1,5 @@
-//! `cargo xtask interop`: the Python tests in `interop/`, through pika, against the real process.
+//! `cargo xtask interop`: the tests in `interop/` against the real process: pika, Celery with real workers, kombu, aio-pika,
+//! Node's amqplib and the tools of rabbitmq-c.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub(crate) struct Interop {
     /// Test a broker that runs already, instead of ours: tests that need a process of their own are skipped
     #[arg(long, value_name = "ADDR:PORT")]
     amqp: Option<String>,
+    /// Tasks that Celery must not lose [default: 1000]
+    #[arg(long, value_name = "N")]
+    tasks: Option<u32>,
     /// What is handed on to pytest
     #[arg(last = true)]
     pytest: Vec<String>,
@@ -30,6 +34,12 @@ impl Interop {
         let mut pytest = Command::new(environment.join("bin/python"));
         pytest.args(["-m", "pytest"]).args(&self.pytest).current_dir(&tests);
         pytest.env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(tasks) = self.tasks {
+            pytest.env("RINGMQ_INTEROP_TASKS", tasks.to_string());
+        }
+        if let Some(modules) = node_modules(workspace)? {
+            pytest.env("RINGMQ_INTEROP_NODE_MODULES", modules);
+        }
         if let Some(address) = &self.amqp {
             pytest.env("RINGMQ_INTEROP_AMQP", address);
         } else {
@@ -57,4 +67,21 @@ fn environment(workspace: &Workspace, requirements: &Path) -> anyhow::Result<Pat
         .arg(requirements))?;
     fs::write(&made_with, wanted)?;
     Ok(directory)
+}
+
+/// Installs amqplib for Node, unless it is there; `None` without npm, and its test is skipped.
+fn node_modules(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+    let directory = workspace.target().join("interop-node");
+    let modules = directory.join("node_modules");
+    if modules.join("amqplib").exists() {
+        return Ok(Some(modules));
+    }
+    if Command::new("npm").arg("--version").output().is_err() {
+        println!("npm is missing: amqplib is not tried");
+        return Ok(None);
+    }
+    fs::create_dir_all(&directory)?;
+    let flags = ["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "amqplib@1.0.2"];
+    run(Command::new("npm").args(flags).current_dir(&directory))?;
+    Ok(Some(modules))
 }

@@ -35,7 +35,7 @@ enum Task {
     Ci,
     /// Every test: those of the workspace, then the interop tests
     Test,
-    /// Python tests through pika against the real process, in a virtual environment of their own
+    /// Real clients against the real process: pika, Celery, kombu, aio-pika, amqplib, amqp-tools
     Interop(interop::Interop),
     /// The same scenarios against RabbitMQ and RingMQ, frame by frame
     Conformance(conformance::Conformance),

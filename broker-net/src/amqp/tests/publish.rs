@@ -98,9 +98,9 @@ fn frames_out_of_place_close_the_connection_with_505() {
             }
         });
     };
-    check(header_bytes(1, 3), "expected method frame, got non method frame instead (60,40)");
+    check(header_bytes(1, 3), "expected method frame, got non method frame instead (0,0)");
     let two_methods = [publish_method(1, "q"), publish_method(1, "q")].concat();
-    check(two_methods, "expected content header for class 60, got non content header frame instead (0,0)");
+    check(two_methods, "expected content header for class 60, got non content header frame instead (60,40)");
     let no_header = [publish_method(1, "q"), frame_bytes(3, 1, b"x")].concat();
     check(no_header, "expected content header for class 60, got non content header frame instead (60,40)");
 }
