@@ -305,6 +305,32 @@ mod tests {
         }
 
         #[test]
+        fn headers_are_replaced_and_the_expiration_goes(properties in any_properties(), headers in any_table()) {
+            let edited = with_headers_and_no_expiration(&encode(&properties), &field_table::encode(&headers));
+            let mut expected = properties.clone().with_headers(headers);
+            if properties.expiration().is_some() {
+                let without = AMQPProperties::default();
+                macro_rules! copy {
+                    ($($field:ident $with:ident)*) => {
+                        expected = without;
+                        $(if let Some(value) = properties.$field().clone() {
+                            expected = expected.$with(value);
+                        })*
+                    };
+                }
+                let headers = expected.headers().clone().unwrap_or_default();
+                copy! {
+                    content_type with_content_type content_encoding with_content_encoding
+                    delivery_mode with_delivery_mode priority with_priority correlation_id with_correlation_id
+                    reply_to with_reply_to message_id with_message_id timestamp with_timestamp kind with_type
+                    user_id with_user_id app_id with_app_id cluster_id with_cluster_id
+                }
+                expected = expected.with_headers(headers);
+            }
+            prop_assert_eq!(edited, encode(&expected));
+        }
+
+        #[test]
         fn every_cut_is_an_error(properties in any_properties(), cut in any::<prop::sample::Index>()) {
             let bytes = encode(&properties);
             prop_assert_eq!(Properties::parse(&bytes[..cut.index(bytes.len())]), Err(PropertiesError::Short));

@@ -142,8 +142,10 @@ impl Shard {
 
     /// True if another [`turn`](Self::turn) has something to do at once.
     pub(super) fn wants_turn(&self) -> bool {
-        let letters = !self.dead_letters.is_empty() && !self.internal.is_full();
-        !self.congested() && (letters || !self.unfinished.is_empty())
+        let letters = !self.dead_letters.is_empty();
+        // Letters that wait for confirms hold up the queues that have more of them.
+        let held_up = self.congested() || (letters && self.internal.is_full());
+        !held_up && (letters || !self.unfinished.is_empty())
     }
 
     /// What must be done before the executor waits: publishes dead letters, tells publishers what is on disk, lets queues go on whose

@@ -68,6 +68,8 @@ pub(super) struct Special {
     uncounted: u64,
     /// Body lengths of messages that are unacknowledged, where they are counted, by lane and sequence number.
     held_bytes: FxHashMap<(u8, u64), u32>,
+    /// The head that was read last, by lane and sequence number, and when it expires: a head that waits is not read again.
+    pub(super) head_expiry: Option<((u8, u64), Option<u64>)>,
     /// Since when nobody uses the queue, once that is known.
     pub(super) idle_since_ms: Option<u64>,
     /// When the queue wants to be pumped without any other reason.

@@ -44,6 +44,7 @@ impl Queue {
         }
         let counts = self.special.as_ref().is_some_and(|special| special.counts_bytes());
         let special = self.special.get_or_insert_default();
+        special.head_expiry = None;
         special.settings = settings.map(|settings| *settings).unwrap_or_default();
         if Retry::is_wanted(&special.settings) {
             special.retry.get_or_insert_default().set_settings(&special.settings);
@@ -242,11 +243,19 @@ impl Queue {
                     Ok(None) => break,
                     Err(kind) => return Pump::PageIn(kind),
                 };
+                let head = (entry.lane, entry.seq.0);
+                let seen = self.special.as_ref().and_then(|special| special.head_expiry);
+                let lives = |expiry: Option<u64>| expiry.is_none_or(|expiry| expiry > now_ms);
+                if let Some((_, expiry)) = seen.filter(|(seen, expiry)| *seen == head && lives(*expiry)) {
+                    expiry.into_iter().for_each(|expiry| self.due_by(expiry));
+                    break;
+                }
                 let (expiry, body) = match logs.read(&entry) {
                     Read::Message(message) => (self.expiry_ms(&message), message.body.len()),
                     Read::Elsewhere => return page_in(logs, entry),
                     Read::Lost => (Some(0), 0),
                 };
+                self.special.get_or_insert_default().head_expiry = Some((head, expiry));
                 let Some(expiry) = expiry else { break };
                 if expiry > now_ms {
                     self.due_by(expiry);

@@ -85,6 +85,36 @@ impl Bench {
         );
     }
 
+    /// Publishes at `now_ms` with these properties, as a shard does.
+    fn publish_with(&mut self, body: &str, properties: &[u8], now_ms: u64) {
+        let traits =
+            crate::model::message::Traits::of(&crate::model::properties::Properties::parse(properties).unwrap());
+        let stamp = Stamp::at(now_ms);
+        let message = Message { stamp, exchange: "", routing_key: "q", properties, body: body.as_bytes() };
+        let number = self.queue.take_number(traits.priority);
+        let lengths = message.lengths();
+        let record = self.logs.volatile.append(&[number], &message.parts(&lengths)).unwrap();
+        let stored = (number, LogKind::Volatile, record.position);
+        if self.queue.push(&mut self.out, &mut self.logs, stored, message, traits.expires) {
+            assert_ne!(self.pump_at(now_ms), Pump::PageIn(LogKind::Volatile));
+        }
+    }
+
+    fn pump_at(&mut self, now_ms: u64) -> Pump {
+        self.queue.pump(&mut self.out, &mut self.logs, now_ms)
+    }
+
+    fn with_settings(settings: settings::QueueSettings) -> Self {
+        let mut bench = Self::new();
+        bench.queue.set_settings(Some(Box::new(settings)));
+        bench
+    }
+
+    /// The dead letters that were handed out: body and reason.
+    fn dead(&mut self) -> Vec<(String, DeathReason)> {
+        self.out.1.drain(..).map(|(body, reason, _)| (body, reason)).collect()
+    }
+
     fn consume(&mut self, id: u32, prefetch_count: u16, no_ack: bool) -> ConsumerSlot {
         let slot = self.queue.add_consumer(Consumer {
             address: channel(id),
@@ -276,4 +306,82 @@ fn a_delayed_message_is_ready_when_its_wait_is_over() {
         assert_eq!(bench.queue.pump(&mut bench.out, &mut bench.logs, now_ms), Pump::Idle);
     }
     assert_eq!(bench.queue.purge(&mut bench.logs), 1);
+}
+
+fn mortal() -> settings::QueueSettings {
+    let dead_letter = settings::DeadLetter { exchange: "x".into(), routing_key: None, at_least_once: false };
+    settings::QueueSettings { dead_letter: Some(dead_letter), ..settings::QueueSettings::default() }
+}
+
+#[test]
+fn the_head_expires_when_it_is_due_and_not_before() {
+    let mut bench = Bench::with_settings(settings::QueueSettings { message_ttl_ms: Some(10), ..mortal() });
+    bench.publish_with("a", &[0, 0], 100);
+    bench.publish_with("b", &[0, 0], 105);
+    assert_eq!(bench.queue.due_ms(), Some(110));
+    assert_eq!(bench.pump_at(109), Pump::Idle);
+    assert_eq!((bench.dead(), bench.queue.message_count()), (vec![], 2));
+    assert_eq!(bench.pump_at(110), Pump::Idle);
+    assert_eq!(bench.dead(), [("a".to_owned(), DeathReason::Expired)]);
+    assert_eq!(bench.queue.due_ms(), Some(115));
+}
+
+#[test]
+fn a_message_leaves_its_log_when_its_dead_letter_has_arrived() {
+    let mut bench = Bench::with_settings(settings::QueueSettings { max_length: Some(0), ..mortal() });
+    bench.publish_with("a", &[0, 0], 1);
+    let (_, reason, token) = bench.out.1.remove(0);
+    assert_eq!((reason, bench.logs.volatile.figures().live_messages), (DeathReason::Maxlen, 1));
+    bench.queue.not_buried(token, 1);
+    assert_eq!(bench.pump_at(2), Pump::Idle);
+    assert!(bench.out.1.is_empty(), "it waits");
+    let due = bench.queue.due_ms().unwrap();
+    assert_eq!(bench.pump_at(due), Pump::Idle);
+    let (_, _, token) = bench.out.1.remove(0);
+    bench.queue.buried(&mut bench.logs, token);
+    assert_eq!(bench.logs.volatile.figures().live_messages, 0);
+}
+
+#[test]
+fn a_million_messages_do_not_expire_in_one_turn() {
+    let mut bench = Bench::with_settings(settings::QueueSettings {
+        message_ttl_ms: Some(10),
+        ..settings::QueueSettings::default()
+    });
+    (0..5000).for_each(|_| bench.publish_with("m", &[0, 0], 1));
+    let mut turns = 1;
+    while bench.pump_at(11) == Pump::Again {
+        turns += 1;
+    }
+    assert!(turns > 5, "{turns}");
+    assert_eq!((bench.queue.message_count(), bench.logs.volatile.figures().live_messages), (0, 0));
+}
+
+#[test]
+fn bytes_are_counted_through_unacked_and_requeued_messages() {
+    let settings = settings::QueueSettings { max_length_bytes: Some(6), ..mortal() };
+    let mut bench = Bench::with_settings(settings);
+    bench.publish_with("aaa", &[0, 0], 1);
+    bench.publish_with("bbb", &[0, 0], 1);
+    bench.consume(1, 1, false);
+    bench.publish_with("ccc", &[0, 0], 1);
+    assert_eq!(bench.dead(), []);
+    bench.queue.remove_channel(&mut bench.logs, channel(1));
+    assert_eq!(bench.pump_at(1), Pump::Idle);
+    assert_eq!(bench.dead(), [("aaa".to_owned(), DeathReason::Maxlen)]);
+    assert_eq!(bench.queue.message_count(), 2);
+}
+
+#[test]
+fn an_unused_queue_is_expired_after_its_time() {
+    let mut bench = Bench::with_settings(settings::QueueSettings {
+        expires_ms: Some(50),
+        ..settings::QueueSettings::default()
+    });
+    assert_eq!(bench.pump_at(100), Pump::Idle);
+    assert_eq!(bench.queue.due_ms(), Some(150));
+    assert!(!bench.queue.is_expired(149) && bench.queue.is_expired(150));
+    bench.queue.touch();
+    assert_eq!(bench.pump_at(140), Pump::Idle);
+    assert!(!bench.queue.is_expired(150) && bench.queue.is_expired(190));
 }
