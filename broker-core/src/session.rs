@@ -153,6 +153,8 @@ pub enum Reply<'a> {
     /// Comes before the consumer's first delivery.
     BasicConsumeOk {
         consumer: ConsumerRef,
+        /// How long the consumer may hold a message, in milliseconds, if the queue says so.
+        timeout_ms: Option<u64>,
     },
     BasicCancelOk,
     BasicGetOk {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_core::admin::Admin;
 use broker_core::shard::driver::{self, Running};
 
-use crate::amqp::{Census, Node, Outputs};
+use crate::amqp::{self, Census, Node, Outputs};
 use crate::config::{Config, Settings};
 use crate::metrics::StatsSource;
 use crate::startup::StartError;
@@ -28,7 +28,10 @@ impl Broker {
             defaults: defaults(&config.settings),
         };
         let node = Arc::new(Node {
-            config: config.settings.connections.clone(),
+            config: amqp::Config {
+                consumer_timeout_ms: config.settings.consumer_timeout_ms,
+                ..config.settings.connections.clone()
+            },
             census: Census::default(),
             name: name.to_owned(),
         });

@@ -229,11 +229,12 @@ impl Shard {
             priority: parsed.priority,
             arguments: arguments.clone(),
         });
+        let timeout_ms = hosted.machine.settings().and_then(|settings| settings.consumer_timeout_ms);
         let id = hosted.id;
         self.note_interest(address, id);
         let queue = QueueRef { queue: id, shard: self.id };
         let consumer = ConsumerRef { consumer: *consumer, slot: at, queue };
-        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer });
+        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer, timeout_ms });
         self.pump(sessions, slot);
     }
 
@@ -416,7 +417,7 @@ fn deliver_answer(sessions: &mut impl Sessions, connection: ConnectionKey, reque
         Answer::QueueUnbindOk => Reply::QueueUnbindOk,
         Answer::QueuePurgeOk { message_count } => Reply::QueuePurgeOk { message_count },
         Answer::QueueDeleteOk { message_count } => Reply::QueueDeleteOk { message_count },
-        Answer::BasicConsumeOk { consumer } => Reply::BasicConsumeOk { consumer },
+        Answer::BasicConsumeOk { consumer, timeout_ms } => Reply::BasicConsumeOk { consumer, timeout_ms },
         Answer::BasicCancelOk => Reply::BasicCancelOk,
         Answer::BasicGetEmpty => Reply::BasicGetEmpty,
         Answer::Failed(error) => Reply::Failed(error),

@@ -180,6 +180,7 @@ pub(super) enum Answer {
     },
     BasicConsumeOk {
         consumer: ConsumerRef,
+        timeout_ms: Option<u64>,
     },
     BasicCancelOk,
     BasicGetEmpty,

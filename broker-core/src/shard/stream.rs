@@ -279,7 +279,7 @@ impl Shard {
             Question::Consume { .. } => {
                 match self.consume_stream(slot, address, ask) {
                     Ok(consumer) => {
-                        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer });
+                        self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer, timeout_ms: None });
                         self.pump_stream(sessions, ask.queue);
                     }
                     Err(error) => self.answer(sessions, ask.reply_to, Answer::Failed(error)),

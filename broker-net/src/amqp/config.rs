@@ -76,6 +76,8 @@ pub struct Config {
     pub connection_max: Option<u64>,
     /// Most consumers of a channel.
     pub consumer_max_per_channel: Option<u64>,
+    /// How long a delivery may stay unacknowledged, in milliseconds, unless its queue says otherwise; `None` forever.
+    pub consumer_timeout_ms: Option<u64>,
     /// Largest frame in bytes, frame header and end included; at least [`MIN_FRAME_MAX`].
     pub frame_max: u32,
     /// Largest frame before tuning, in bytes. A larger one ends the connection.
@@ -111,6 +113,7 @@ impl Default for Config {
             channel_max_per_node: None,
             connection_max: None,
             consumer_max_per_channel: None,
+            consumer_timeout_ms: Some(1_800_000),
             frame_max: 131_072,
             initial_frame_max: 8192,
             max_message_size: broker_core::limits::MAX_MESSAGE_BYTES,

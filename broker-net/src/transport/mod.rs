@@ -47,6 +47,7 @@ pub(crate) async fn serve(
     node: Arc<Node>,
     listening: flume::Sender<Result<(), (Listen, io::Error)>>,
 ) {
+    handle.enter(|_, outputs| outputs.set_consumer_timeout(node.config.consumer_timeout_ms));
     let largest_frame = usize::try_from(node.config.frame_max).unwrap_or_default();
     let transport = Rc::new(Transport {
         handle: handle.clone(),
@@ -98,6 +99,7 @@ async fn watch_deadlines(transport: Rc<Transport>) {
     loop {
         glommio::timer::sleep(Duration::from_millis(DEADLINES_MS)).await;
         let now = now_ms();
+        transport.handle.enter(|_, outputs| outputs.check_deliveries(now));
         for link in transport.all() {
             link.check_deadline(&transport, now);
         }

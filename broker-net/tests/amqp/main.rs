@@ -11,6 +11,7 @@ mod channel;
 mod confirm;
 mod connection;
 mod consumer_priority;
+mod consumer_timeout;
 mod delayed;
 mod delayed_retry;
 mod durability;

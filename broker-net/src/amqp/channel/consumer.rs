@@ -59,6 +59,12 @@ impl Channel {
                 .error(format!("attempt to reuse consumer tag '{consumer_tag}'"))
                 .into());
         }
+        if let Some(most) = turn.session.consumer_max
+            && channel.consumer_count() as u64 >= most
+        {
+            let text = format!("reached maximum ({most}) of consumers per channel");
+            return Err(ConnectionCode::NotAllowed.error(text).into());
+        }
         if consumer_tag.is_empty() {
             consumer_tag = turn.outputs.names.generate("amq.ctag");
         }
@@ -70,7 +76,7 @@ impl Channel {
         let mut global_prefetch = false;
         if let Some(channel) = turn.outputs.channel_mut(self.key) {
             channel.add_consumer(consumer, &consumer_tag);
-            global_prefetch = channel.has_limit();
+            global_prefetch = channel.global_prefetch_count() > 0;
         }
         let command = Command::BasicConsume {
             queue,

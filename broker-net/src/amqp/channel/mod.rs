@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) frame_max: u32,
     /// Largest body of a message, in bytes.
     pub(crate) max_message_size: u64,
+    /// Most consumers of a channel.
+    pub(crate) consumer_max: Option<u64>,
 }
 
 /// What a channel works with while it handles a frame.

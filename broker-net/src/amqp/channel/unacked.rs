@@ -52,6 +52,11 @@ impl Entry {
         QueueRef { queue: self.queue, shard: self.shard }
     }
 
+    /// The consumer that it was delivered to, if it was not fetched.
+    pub(crate) fn consumer(&self) -> Option<ConsumerId> {
+        (self.state == State::Delivered).then_some(self.consumer)
+    }
+
     /// True unless it was fetched with `basic.get`, which no prefetch limit counts.
     pub(crate) fn counts_for_prefetch(&self) -> bool {
         self.state == State::Delivered
@@ -71,6 +76,11 @@ pub(crate) struct Unacked {
 }
 
 impl Unacked {
+    /// The delivery that waits longest.
+    pub(crate) fn oldest(&self) -> Option<Entry> {
+        self.entries.front().copied()
+    }
+
     /// Messages delivered and not settled.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.holes

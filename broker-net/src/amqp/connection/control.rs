@@ -204,6 +204,7 @@ impl Connection {
             vhost,
             frame_max: self.frame_max,
             max_message_size: self.node.config.max_message_size,
+            consumer_max: self.node.config.consumer_max_per_channel,
         }));
         self.state = State::Running;
         self.deadline_ms = None;

@@ -7,6 +7,7 @@ use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
 use rustc_hash::FxHashMap;
 
+use super::delivery_timeout::DeliveryTimes;
 use super::reply_to::ReplyConsumer;
 use crate::amqp::channel::confirm::Confirms;
 use crate::amqp::channel::unacked::{Entry, Unacked};
@@ -22,6 +23,8 @@ pub(crate) struct ChannelOutput {
     /// Ascending by id.
     consumers: Vec<Consumer>,
     by_tag: FxHashMap<Box<str>, ConsumerId>,
+    /// When deliveries were made, while the channel holds some.
+    pub(super) delivery_times: Option<Box<DeliveryTimes>>,
     /// The consumer of direct replies.
     pub(super) reply_consumer: Option<Box<ReplyConsumer>>,
     /// Messages of `unacked` that count for a prefetch limit.
@@ -47,6 +50,8 @@ pub(crate) struct Consumer {
     pub(crate) prefix: DeliverPrefix,
     /// Absent until consume-ok.
     pub(crate) at: Option<ConsumerRef>,
+    /// How long it may hold a message, in milliseconds, if its queue says so.
+    pub(crate) timeout_ms: Option<u64>,
     /// `basic.cancel` is on its way: deliveries that still come are not held back.
     pub(crate) cancelled: bool,
     /// Window of deliveries in the connection's buffer; not 0 exactly when the connection lists the consumer.
@@ -136,6 +141,7 @@ impl ChannelOutput {
             last_delivery_tag: 0,
             consumers: Vec::new(),
             by_tag: FxHashMap::default(),
+            delivery_times: None,
             reply_consumer: None,
             prefetched: 0,
             limit: None,
@@ -201,17 +207,12 @@ impl ChannelOutput {
         self.prefetched = self.prefetched.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX));
     }
 
-    /// True while the channel has a limit of its own.
-    pub(crate) fn has_limit(&self) -> bool {
-        self.limit.as_ref().is_some_and(|limit| limit.prefetch_count > 0)
-    }
-
-    /// Sets the channel's limit, 0 for none.
-    /// Messages delivered or got.
+    /// Messages delivered or got: the last delivery tag.
     pub(crate) fn delivered_count(&self) -> u64 {
         self.last_delivery_tag
     }
 
+    /// Consumers on the channel.
     pub(crate) fn consumer_count(&self) -> usize {
         self.consumers.len()
     }
@@ -221,6 +222,7 @@ impl ChannelOutput {
         self.limit.as_ref().map_or(0, |limit| limit.prefetch_count)
     }
 
+    /// Sets the channel's limit, 0 for none.
     pub(crate) fn set_limit(&mut self, prefetch_count: u16) {
         match &mut self.limit {
             Some(limit) => limit.prefetch_count = prefetch_count,
@@ -268,7 +270,14 @@ impl ChannelOutput {
     pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str) {
         let prefix = DeliverPrefix::new(self.number, consumer_tag);
         self.by_tag.insert(consumer_tag.into(), id);
-        self.consumers.push(Consumer { id, prefix, at: None, cancelled: false, window_bytes: 0 });
+        self.consumers.push(Consumer {
+            id,
+            prefix,
+            at: None,
+            timeout_ms: None,
+            cancelled: false,
+            window_bytes: 0,
+        });
     }
 
     pub(crate) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {

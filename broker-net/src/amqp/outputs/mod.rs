@@ -7,6 +7,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod client;
+mod delivery_timeout;
 mod half;
 mod input;
 mod outcome;
@@ -23,6 +24,7 @@ use broker_core::session::{Delivery, Reply, Sessions};
 use broker_core::shard::Shard;
 
 use self::channel::ChannelOutput;
+use self::delivery_timeout::DeliveryTimeouts;
 pub(crate) use self::half::Event;
 use self::half::{ConnectionOutput, Window, write_due_confirms};
 use self::reply::{Outcome, Request, RequestKind, write_reply};
@@ -41,6 +43,7 @@ pub struct Outputs {
     pool: Vec<Vec<u8>>,
     blocked: Option<&'static str>,
     counted: Counted,
+    timeouts: DeliveryTimeouts,
     pub(crate) names: NameGenerator,
     pub(crate) scratch: Scratch,
 }
@@ -70,6 +73,7 @@ impl Outputs {
             pool: Vec::new(),
             blocked: None,
             counted: Counted::default(),
+            timeouts: DeliveryTimeouts::default(),
             names: NameGenerator::new(seed),
             scratch: Scratch::default(),
         }
@@ -239,6 +243,9 @@ impl Sessions for Outputs {
             return self.complete_requests(key);
         }
         self.counted.queues_declared += u64::from(matches!(reply, Reply::QueueDeclareOk { .. }));
+        if let Reply::BasicConsumeOk { timeout_ms, .. } = reply {
+            self.timeouts.shorten(timeout_ms);
+        }
         let channel = self.channels.get_mut(request.channel);
         let frame_max = connection.frame_max;
         if !turn || closing {

@@ -116,11 +116,12 @@ pub(crate) fn write_reply(
             return;
         }
         (Reply::BasicGetEmpty, _) => AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {})),
-        (Reply::BasicConsumeOk { consumer: at }, RequestKind::Consume(id)) => {
+        (Reply::BasicConsumeOk { consumer: at, timeout_ms }, RequestKind::Consume(id)) => {
             let Some(consumer) = channel.consumer_mut(*id) else {
                 return;
             };
             consumer.at = Some(*at);
+            consumer.timeout_ms = *timeout_ms;
             let consumer_tag = reply_text(consumer.prefix.consumer_tag());
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }))
         }

@@ -83,6 +83,11 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    pub(crate) fn iter_mut<K: Key>(&mut self) -> impl Iterator<Item = (K, &mut T)> {
+        let slots = (0..).zip(&mut self.slots);
+        slots.filter_map(|(index, slot)| Some((K::new(index, slot.epoch), slot.value.as_mut()?)))
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
     }
