@@ -58,7 +58,7 @@ fn start(directory: &Path) -> (Running, Admin) {
         defaults: driver::Defaults::default(),
     };
     let serve = |handle: ShardHandle<Nobody>| async move { handle.stopping().await };
-    let running = driver::start(&config, |_| Nobody, serve).unwrap();
+    let running = driver::start(&config, |_| Nobody, serve).expect("a new directory can be opened");
     let admin = running.probe().admin();
     (running, admin)
 }
@@ -89,7 +89,7 @@ fn policy(name: &str, pattern: &str, definition: &Value) -> PolicyDefinition {
         name: name.into(),
         pattern: pattern.into(),
         apply_to: ApplyTo::All,
-        definition: definition.as_object().unwrap().clone(),
+        definition: definition.as_object().expect("an object").clone(),
         priority: 0,
     }
 }
@@ -118,7 +118,7 @@ fn get(admin: &Admin, queue: &str, count: u32, settlement: Settlement) -> Vec<(V
 
 /// The name of the policy in force, and the length limit that all policies come to.
 fn in_force(admin: &Admin, queue: &str) -> (Option<String>, Option<i64>) {
-    let info = block_on(admin.queue("v", queue)).unwrap().unwrap();
+    let info = block_on(admin.queue("v", queue)).expect("it runs").expect("the queue exists");
     let Some(effective) = info.policy else {
         return (None, None);
     };
@@ -129,7 +129,7 @@ fn in_force(admin: &Admin, queue: &str) -> (Option<String>, Option<i64>) {
 fn vhost_v(admin: &Admin) {
     assert!(matches!(put(admin, Definition::Vhost(VhostDefinition::new("v"))), Ok(AdminReply::Created)));
     assert!(matches!(put(admin, Definition::Vhost(VhostDefinition::new("v"))), Ok(AdminReply::Updated)));
-    put(admin, Definition::Permission(PermissionDefinition::full("guest", "v"))).unwrap();
+    put(admin, Definition::Permission(PermissionDefinition::full("guest", "v"))).expect("user and vhost exist");
 }
 
 #[test]
