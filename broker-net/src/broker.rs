@@ -4,13 +4,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use broker_core::admin::Admin;
-use broker_core::shard::driver::{self, Running};
+use broker_core::shard::driver::{self, Probe, Running};
 
 use crate::amqp::{self, Census, Node, Outputs};
 use crate::config::{Config, Settings};
 use crate::metrics::StatsSource;
 use crate::startup::StartError;
-use crate::transport::{self, Listen};
+use crate::tls::Acceptor;
+use crate::transport::{self, Front, Listen};
 
 /// The running shards.
 #[derive(Debug)]
@@ -20,7 +21,12 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Recovers the data directory and starts the shards; when it returns, all of them listen. `name` is the node's.
-    pub(crate) fn start(config: &Config, listens: &[Listen], name: &str) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        config: &Config,
+        listens: &[Listen],
+        acceptor: Option<Acceptor>,
+        name: &str,
+    ) -> Result<Self, StartError> {
         let core = driver::Config {
             data_dir: config.data_dir.clone(),
             shards: config.shards,
@@ -35,11 +41,14 @@ impl Broker {
             census: Census::default(),
             name: name.to_owned(),
         });
+        let front =
+            Front { listens: listens.to_vec(), node, acceptor, proxy_protocol: config.settings.proxy_protocol };
         let (listening, outcomes) = flume::unbounded();
-        let running = driver::start(&core, |shard| Outputs::new(random_seed(shard.0)), {
-            let listens = listens.to_vec();
-            move |handle| transport::serve(handle, listens.clone(), Arc::clone(&node), listening.clone())
-        })?;
+        let running = driver::start(
+            &core,
+            |shard| Outputs::new(random_seed(shard.0)),
+            move |handle| transport::serve(handle, front.clone(), listening.clone()),
+        )?;
         // Every shard says once whether it listens.
         for result in outcomes.iter().take(config.shards) {
             result.map_err(|(listen, source)| StartError::Listen {
@@ -58,6 +67,11 @@ impl Broker {
             "recovered"
         );
         Ok(Self { running })
+    }
+
+    /// To ask the shards from other threads.
+    pub(crate) fn probe(&self) -> Probe {
+        self.running.probe()
     }
 
     /// Where the metrics get their numbers.

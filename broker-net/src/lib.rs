@@ -1,5 +1,6 @@
 //! The AMQP 0-9-1 wire protocol, sockets and metrics of the RingMQ broker.
 
+mod alarm;
 pub mod amqp;
 mod broker;
 pub mod config;
@@ -8,4 +9,5 @@ pub mod http;
 pub mod metrics;
 pub mod server;
 pub mod startup;
+mod tls;
 mod transport;

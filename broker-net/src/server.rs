@@ -5,15 +5,17 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::alarm::{self, Thresholds};
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
 use crate::http::{self, Listening, Management};
 use crate::metrics::{Identity, Metrics};
 use crate::startup::{self, StartError};
+use crate::tls::Acceptor;
 use crate::transport::Listen;
 
 /// Exit code of a process that a second signal ends while it is stopping.
@@ -41,18 +43,47 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         tracing::warn!("{sentence}");
     }
     let identity = identity();
-    let broker = Broker::start(config, &listens, &identity.node)?;
+    let acceptor = (!config.amqps.is_empty()).then(|| Acceptor::new(&config.settings.tls)).transpose()?;
+    let broker = Broker::start(config, &listens, acceptor.clone(), &identity.node)?;
+    let thresholds = Thresholds::new(&config.settings);
+    let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
+        .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
     serve_http(config, &broker, identity, (http_listener, metrics_listener), &listens)
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
     let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
+    for listen in &listens {
+        tracing::info!(address = %listen.address, tls = listen.tls, "listening");
+    }
     tracing::info!(%amqp, %amqps, %metrics, %http, "ready");
 
-    let signal = signals.forever().next();
-    tracing::info!(signal, "stopping: a second signal ends the process at once");
+    let stop = signals.forever().find(|signal| {
+        if *signal == SIGHUP {
+            reload(config, acceptor.as_ref(), &watch);
+        }
+        *signal != SIGHUP
+    });
+    tracing::info!(signal = stop, "stopping: a second signal ends the process at once");
     broker.stop();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads certificates and thresholds again. What cannot be read stays as it was.
+fn reload(config: &Config, acceptor: Option<&Acceptor>, watch: &flume::Sender<Thresholds>) {
+    let settings = match config.reread() {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!(%error, "the configuration cannot be read again: nothing has changed");
+            return;
+        }
+    };
+    if let Some(Err(error)) = acceptor.map(|acceptor| acceptor.reload(&settings.tls)) {
+        tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
+    }
+    // The watch lives as long as the broker.
+    let _ = watch.send(Thresholds::new(&settings));
+    tracing::info!("certificates, memory and disk thresholds have been read again");
 }
 
 /// Every address that AMQP is spoken on, with the ports that the system gives.
@@ -94,7 +125,8 @@ fn serve_http(
     http::serve((metrics, families), http, management)
 }
 
-/// The signals that stop the broker. The first one comes out of the iterator, the second one ends the process.
+/// The signals that stop the broker, and SIGHUP. The first one that stops comes out of the iterator, the second one ends the
+/// process.
 fn stop_signals() -> io::Result<Signals> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -102,7 +134,7 @@ fn stop_signals() -> io::Result<Signals> {
         flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&stopping))?;
         flag::register(signal, Arc::clone(&stopping))?;
     }
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }
 
 fn identity() -> Identity {

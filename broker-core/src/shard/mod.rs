@@ -47,6 +47,7 @@ use crate::session::{Delivery, Sessions};
 
 mod access;
 mod admin;
+mod alarm;
 mod ask;
 mod catalog;
 mod confirms;
@@ -74,10 +75,8 @@ mod timers;
 mod topology;
 mod turn;
 
+pub use alarm::Alarms;
 pub use publisher::Publisher;
-
-/// Told to publishers while a disk has no room for a log.
-const DISK_FULL: &str = "low on disk";
 
 /// The state of one shard.
 #[derive(Debug)]
@@ -104,6 +103,8 @@ pub struct Shard {
     disk_full: Vec<ShardId>,
     /// What exchanges hold back.
     held_back: HeldBack,
+    /// What watches memory and disk has found.
+    alarms: Alarms,
     /// What the shard itself publishes.
     internal: Internal,
     dead_letters: DeadLetters,
@@ -209,6 +210,7 @@ impl Shard {
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
             held_back: HeldBack::default(),
+            alarms: Alarms::default(),
             internal: Internal::default(),
             dead_letters: DeadLetters::default(),
             timers: Timers::default(),
@@ -238,12 +240,6 @@ impl Shard {
     #[must_use]
     pub fn congested(&self) -> bool {
         self.peers.congested() || self.partitions.values().any(Partition::congested)
-    }
-
-    /// The reason for which publishers are blocked, if they are (`connection.blocked`).
-    #[must_use]
-    pub fn blocked(&self) -> Option<&'static str> {
-        (!self.disk_full.is_empty()).then_some(DISK_FULL)
     }
 
     /// The counters of the connections on this shard, for them to count in.

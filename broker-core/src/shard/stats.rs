@@ -147,6 +147,11 @@ shard_stats! {
     /// Gauge: 1 while publishers are not read because a mailbox or a staging area is at its limit.
     congested,
 
+    /// Gauge: 1 while the memory alarm is set.
+    memory_alarm,
+    /// Gauge: 1 while the disk alarm is set.
+    disk_alarm,
+
     /// Counter: records appended to the durable logs.
     log_records,
     /// Counter: writes of staged records to the durable logs.

@@ -48,6 +48,16 @@ pub struct Config {
     pub cpus: Vec<usize>,
     /// What the configuration file says, and defaults.
     pub settings: Settings,
+    /// Where `settings` come from, to read them again.
+    source: Source,
+}
+
+/// The flags that say what [`Settings`] are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    file: Option<PathBuf>,
+    set: Vec<String>,
+    log: Option<String>,
 }
 
 /// Why a configuration is refused: one sentence for the operator.
@@ -86,7 +96,8 @@ impl Config {
     /// Reads the configuration file and checks everything against each other and against the CPUs that this
     /// process may use.
     pub fn new(flags: Flags, allowed_cpus: CpuList) -> Result<Self, ConfigError> {
-        let settings = settings(&flags)?;
+        let source = Source { file: flags.config, set: flags.set, log: flags.log };
+        let settings = source.read()?;
         let cpus = match flags.cpus {
             Some(wanted) if !wanted.is_subset(&allowed_cpus) => {
                 return Err(ConfigError::CpusNotAllowed { wanted, allowed: allowed_cpus });
@@ -116,24 +127,32 @@ impl Config {
             shards,
             cpus: cpus.into(),
             settings,
+            source,
         })
+    }
+
+    /// Reads the configuration file again.
+    pub fn reread(&self) -> Result<Settings, FileError> {
+        self.source.read()
     }
 }
 
-/// What the file says, and `--set`, and `--log`.
-fn settings(flags: &Flags) -> Result<Settings, FileError> {
-    let mut settings = Settings::default();
-    if let Some(path) = &flags.config {
-        file::read(path, &mut settings)?;
+impl Source {
+    /// What the file says, and `--set`, and `--log`.
+    fn read(&self) -> Result<Settings, FileError> {
+        let mut settings = Settings::default();
+        if let Some(path) = &self.file {
+            file::read(path, &mut settings)?;
+        }
+        for line in &self.set {
+            file::set(line, &mut settings)
+                .map_err(|reason| FileError::Line { origin: format!("--set {line}"), reason })?;
+        }
+        if let Some(filter) = &self.log {
+            settings.log.level.clone_from(filter);
+        }
+        Ok(settings)
     }
-    for line in &flags.set {
-        file::set(line, &mut settings)
-            .map_err(|reason| FileError::Line { origin: format!("--set {line}"), reason })?;
-    }
-    if let Some(filter) = &flags.log {
-        settings.log.level.clone_from(filter);
-    }
-    Ok(settings)
 }
 
 fn check_addresses(

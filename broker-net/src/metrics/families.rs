@@ -105,6 +105,8 @@ pub(super) const SHARD: &[Family<ShardStats>] = families! { ShardStats:
     Counter "ringmq_mailbox_batches_total" NONE mailbox_batches "Batches sent to other shards";
     Gauge "ringmq_congested" NONE congested
         "1 while publishers are not read because a mailbox or a staging area is at its limit";
+    Gauge "rabbitmq_alarms_memory_used_watermark" NONE memory_alarm "1 while the memory alarm is set";
+    Gauge "rabbitmq_alarms_free_disk_space_watermark" NONE disk_alarm "1 while the disk alarm is set";
     Counter "ringmq_log_records_total" NONE log_records "Records appended to the durable logs";
     Counter "ringmq_log_writes_total" NONE log_writes "Writes to the durable logs: each is a batch of records";
     Counter "ringmq_log_written_bytes_total" NONE log_written_bytes "Bytes written to the durable logs";

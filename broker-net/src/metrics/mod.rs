@@ -5,7 +5,7 @@
 
 mod families;
 mod objects;
-mod process;
+pub(crate) mod process;
 
 use std::collections::HashMap;
 use std::fmt;

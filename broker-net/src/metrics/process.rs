@@ -27,19 +27,34 @@ impl Process {
     /// Reads the present figures.
     #[must_use]
     pub fn read(data_dir: &Path, started: Instant) -> Self {
-        let disk = rustix::fs::statvfs(data_dir);
-        let total = kibibytes("/proc/meminfo", "MemTotal:");
-        let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-        let group = group.and_then(|limit| limit.trim().parse().ok());
         Self {
             open_files: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64,
             max_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             resident_bytes: kibibytes("/proc/self/status", "VmRSS:"),
-            memory_limit_bytes: group.map_or(total, |group: u64| group.min(total)),
-            disk_available_bytes: disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            memory_limit_bytes: memory_limit_bytes(),
+            disk_available_bytes: disk_available_bytes(data_dir).unwrap_or_default(),
             uptime_seconds: started.elapsed().as_secs(),
         }
     }
+}
+
+/// Memory of the machine, or of the control group if that has less, in bytes.
+pub(crate) fn memory_limit_bytes() -> u64 {
+    let total = kibibytes("/proc/meminfo", "MemTotal:");
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|limit| limit.trim().parse().ok());
+    group.map_or(total, |group: u64| group.min(total))
+}
+
+/// Resident memory that is not a page of a file, in bytes: what the kernel cannot take back by itself.
+pub(crate) fn anonymous_bytes() -> u64 {
+    kibibytes("/proc/self/status", "RssAnon:")
+}
+
+/// Space on the file system of a directory that this process may use, in bytes.
+pub(crate) fn disk_available_bytes(directory: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// The value of a `Name:   123 kB` line, in bytes.
@@ -60,6 +75,7 @@ mod tests {
         assert!(process.open_files > 2 && process.open_files <= process.max_files, "{process:?}");
         assert!(process.resident_bytes > 1 << 16, "{process:?}");
         assert!(process.resident_bytes < process.memory_limit_bytes, "{process:?}");
+        assert!(anonymous_bytes() > 0);
         assert!(process.disk_available_bytes > 0, "{process:?}");
     }
 

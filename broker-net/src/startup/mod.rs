@@ -17,6 +17,7 @@ pub use ports::{bind, claim};
 pub use ring::RingError;
 
 use crate::config::{ConfigError, CpuList};
+pub use crate::tls::TlsError;
 
 /// Why the broker did not start: one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data directory, its logs or the shards.
     #[error(transparent)]
     Core(#[from] driver::StartError),

@@ -2,8 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,10 +10,9 @@ use std::time::Duration;
 use broker_core::ids::ConnectionKey;
 use broker_core::shard::driver::now_ms;
 use futures_lite::future::{poll_fn, poll_once};
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
 
 use super::Transport;
+use super::stream::Stream;
 use crate::amqp::{Connection, InputState, Peer};
 
 /// What is kept of the buffer for unconsumed bytes between two reads, in bytes.
@@ -24,7 +21,7 @@ const KEPT_CARRY_BYTES: usize = 1024;
 /// One socket and the connection on it.
 pub(super) struct Link {
     key: ConnectionKey,
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     connection: RefCell<Option<Connection>>,
     /// Bytes that were received and not consumed.
     carry: RefCell<Vec<u8>>,
@@ -45,8 +42,8 @@ enum Received {
 
 impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
-    pub(super) fn start(transport: &Rc<Transport>, stream: TcpStream, peer: Peer) {
-        let node = Arc::clone(&transport.node);
+    pub(super) fn start(transport: &Rc<Transport>, stream: Stream, peer: Peer) {
+        let node = Arc::clone(&transport.front.node);
         let local = stream.local_addr();
         let connection = transport.handle.enter(|_, outputs| {
             let connection = Connection::new(peer, node, outputs, now_ms());
@@ -114,7 +111,7 @@ impl Link {
         });
         let discard = |context: &mut Context<'_>| {
             let mut buffer = transport.receive_buffer.borrow_mut();
-            Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer)
+            self.stream.borrow_mut().poll_read(context, &mut buffer)
         };
         while matches!(poll_fn(discard).await, Ok(1..)) {
             transport.handle.yield_now().await;
@@ -144,7 +141,7 @@ impl Link {
         }
         let mut buffer = transport.receive_buffer.borrow_mut();
         let kept = self.carry.borrow().len();
-        let received = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer[kept..]);
+        let received = self.stream.borrow_mut().poll_read(context, &mut buffer[kept..]);
         match received {
             Poll::Pending => {
                 self.reader.set(Some(context.waker().clone()));
@@ -260,14 +257,13 @@ impl Link {
     async fn write_all(&self, bytes: &[u8], done: &mut usize) -> io::Result<()> {
         while *done < bytes.len() {
             let rest = &bytes[*done..];
-            let written =
-                poll_fn(|context| Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, rest)).await?;
+            let written = poll_fn(|context| self.stream.borrow_mut().poll_write(context, rest)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             *done += written;
         }
-        Ok(())
+        poll_fn(|context| self.stream.borrow_mut().poll_flush(context)).await
     }
 
     /// Gives a buffer back after it was written, or was not. Returns whether the socket still takes bytes.
@@ -285,7 +281,6 @@ impl Link {
 
     /// Ends the socket in both directions, which ends the reader.
     pub(super) fn hang_up(&self) {
-        // Glommio's shutdown is the system call and does not wait. A socket that is not connected any more needs none.
-        let _ = futures_lite::future::block_on(self.stream.borrow().shutdown(Shutdown::Both));
+        self.stream.borrow_mut().shut_down();
     }
 }

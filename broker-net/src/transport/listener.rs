@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future::or;
 use glommio::net::{TcpListener, TcpStream};
 
-use super::Transport;
 use super::link::Link;
+use super::stream::{Stream, TlsStream};
+use super::{Transport, proxy};
 use crate::amqp::Peer;
+use crate::tls::user_name;
 
 /// How long a listener pauses when a connection cannot be accepted (no file descriptors are left), in milliseconds.
 const PAUSE_MS: u64 = 100;
@@ -37,10 +40,10 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections until it is cancelled. There is one such task: an accept that is given up would lose a
 /// connection.
-pub(super) async fn accept(transport: Rc<Transport>, listener: TcpListener) {
+pub(super) async fn accept(transport: Rc<Transport>, listener: TcpListener, tls: bool) {
     loop {
         match listener.accept().await {
-            Ok(stream) => admit(&transport, stream),
+            Ok(stream) => admit(&transport, stream, tls),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 glommio::timer::sleep(Duration::from_millis(PAUSE_MS)).await;
@@ -49,13 +52,53 @@ pub(super) async fn accept(transport: Rc<Transport>, listener: TcpListener) {
     }
 }
 
-fn admit(transport: &Rc<Transport>, stream: TcpStream) {
+fn admit(transport: &Rc<Transport>, tcp: TcpStream, tls: bool) {
     // A client that is gone already has no address.
-    let Ok(peer) = stream.peer_addr().map_err(io::Error::from) else {
+    let Ok(peer) = tcp.peer_addr().map_err(io::Error::from) else {
         return;
     };
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
-    Link::start(transport, stream, Peer::plain(peer));
+    if tls || transport.front.proxy_protocol {
+        glommio::spawn_local(greet(Rc::clone(transport), tcp, peer, tls)).detach();
+    } else {
+        Link::start(transport, Stream::Plain(tcp), Peer::plain(peer));
+    }
+}
+
+/// Goes through what comes before AMQP, in no more time than the whole handshake may take.
+async fn greet(transport: Rc<Transport>, tcp: TcpStream, address: SocketAddr, tls: bool) {
+    let limit = Duration::from_millis(transport.front.node.config.handshake_timeout_ms);
+    let late = async {
+        glommio::timer::sleep(limit).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    match or(secure(&transport, tcp, address, tls), late).await {
+        Ok((stream, peer)) => Link::start(&transport, stream, peer),
+        Err(error) => tracing::info!(peer = %address, %error, "a connection ended before it spoke AMQP"),
+    }
+}
+
+/// The header of the PROXY protocol, then the handshake of TLS, each if it is configured.
+async fn secure(
+    transport: &Transport,
+    mut tcp: TcpStream,
+    address: SocketAddr,
+    tls: bool,
+) -> io::Result<(Stream, Peer)> {
+    let mut peer = Peer::plain(address);
+    if transport.front.proxy_protocol {
+        peer.address = proxy::read_header(&mut tcp).await?.unwrap_or(address);
+    }
+    let Some(acceptor) = transport.front.acceptor.as_ref().filter(|_| tls) else {
+        return Ok((Stream::Plain(tcp), peer));
+    };
+    let mut stream = TlsStream::new(tcp, acceptor.config()).map_err(io::Error::other)?;
+    stream.handshake().await?;
+    peer.tls = true;
+    let name =
+        stream.peer_certificate().and_then(|certificate| user_name(certificate, &transport.front.node.config));
+    peer.certificate_name = name.map(Into::into);
+    Ok((Stream::Tls(Box::new(stream)), peer))
 }

@@ -7,6 +7,8 @@
 
 mod link;
 mod listener;
+mod proxy;
+mod stream;
 
 use std::cell::RefCell;
 use std::io;
@@ -21,6 +23,7 @@ use rustc_hash::FxHashMap;
 use self::link::Link;
 pub(crate) use self::listener::Listen;
 use crate::amqp::{Node, Outputs};
+use crate::tls::Acceptor;
 
 /// Size of a shard's receive buffer beyond two of the largest frames, in bytes.
 const RECEIVE_BYTES: usize = 32 * 1024;
@@ -31,10 +34,23 @@ const DEADLINES_MS: u64 = 500;
 /// How long a stopping broker waits for its clients to answer `connection.close`, in milliseconds.
 const STOP_MS: u64 = 3000;
 
+/// What connections come in through.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// Where every shard listens.
+    pub(crate) listens: Vec<Listen>,
+    /// What all connections share.
+    pub(crate) node: Arc<Node>,
+    /// For the listeners with TLS.
+    pub(crate) acceptor: Option<Acceptor>,
+    /// Connections start with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
+}
+
 /// The sockets of one shard.
 struct Transport {
     handle: ShardHandle<Outputs>,
-    node: Arc<Node>,
+    front: Front,
     receive_buffer: RefCell<Box<[u8]>>,
     links: RefCell<FxHashMap<ConnectionKey, Rc<Link>>>,
 }
@@ -43,23 +59,26 @@ struct Transport {
 /// `listening` whether that works.
 pub(crate) async fn serve(
     handle: ShardHandle<Outputs>,
-    listens: Vec<Listen>,
-    node: Arc<Node>,
+    front: Front,
     listening: flume::Sender<Result<(), (Listen, io::Error)>>,
 ) {
-    handle.enter(|_, outputs| outputs.set_consumer_timeout(node.config.consumer_timeout_ms));
-    let largest_frame = usize::try_from(node.config.frame_max).unwrap_or_default();
+    handle.enter(|_, outputs| outputs.set_consumer_timeout(front.node.config.consumer_timeout_ms));
+    let largest_frame = usize::try_from(front.node.config.frame_max).unwrap_or_default();
     let transport = Rc::new(Transport {
         handle: handle.clone(),
-        node,
+        front,
         receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES + 2 * largest_frame].into()),
         links: RefCell::default(),
     });
     let mut accepting = Vec::new();
-    for listen in listens {
+    for listen in transport.front.listens.clone() {
         match listener::bind(listen.address) {
             Ok(listener) => {
-                accepting.push(glommio::spawn_local(listener::accept(Rc::clone(&transport), listener)));
+                accepting.push(glommio::spawn_local(listener::accept(
+                    Rc::clone(&transport),
+                    listener,
+                    listen.tls,
+                )));
             }
             Err(error) => {
                 let _ = listening.send(Err((listen, error)));

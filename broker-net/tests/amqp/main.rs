@@ -5,11 +5,14 @@
 //! how the tests themselves are checked; `durability` and what else needs its own process is then left out.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod alarm;
 mod basic;
 mod cc_bcc;
 mod channel;
+mod config;
 mod confirm;
 mod connection;
+mod connection_limits;
 mod consumer_priority;
 mod consumer_timeout;
 mod delayed;
@@ -21,6 +24,8 @@ mod hash_exchange;
 mod queue;
 mod quorum;
 mod reply_to;
+mod sasl;
 mod single_active;
 mod stream;
+mod tls;
 mod tx;

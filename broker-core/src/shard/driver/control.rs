@@ -5,12 +5,14 @@ use std::fmt;
 use broker_store::doorbell::Doorbell;
 
 use crate::admin::{Admin, Call};
+use crate::shard::Alarms;
 use crate::shard::stats::ShardStats;
 
 /// Asked of a shard by another thread.
 pub(super) enum Control {
     Stats(flume::Sender<ShardStats>),
     Admin(Call),
+    Alarms(Alarms),
     Stop,
 }
 
@@ -18,6 +20,7 @@ impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stats(_) => "Stats",
+            Self::Alarms(_) => "Alarms",
             Self::Admin(_) => "Admin",
             Self::Stop => "Stop",
         })
@@ -52,6 +55,11 @@ impl Probe {
                 shard.doorbell.ring();
             }
         }
+    }
+
+    /// Has every shard block its publishers while an alarm is set.
+    pub fn set_alarms(&self, alarms: Alarms) {
+        self.ask(|| Control::Alarms(alarms));
     }
 
     /// The numbers of each shard. Blocks the calling thread until every shard has answered; a shard that has ended is left

@@ -248,6 +248,7 @@ where
                 let _ = reply.send(handle.quietly(|shard, _| shard.stats()));
             }
             Control::Admin(call) => handle.enter(|shard, sessions| shard.handle_call(sessions, call)),
+            Control::Alarms(alarms) => handle.enter(|shard, sessions| shard.set_alarms(sessions, alarms)),
             Control::Stop => break,
         }
     }

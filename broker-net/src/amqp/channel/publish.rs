@@ -30,6 +30,7 @@ impl Channel {
         }
         if !self.has_published {
             self.has_published = true;
+            turn.outputs.set_publisher(turn.session.connection);
             turn.shard.stats_mut().publishers += 1;
         }
         if let Some(content) = content_in_place(behind, self.number, turn.session.frame_max) {

@@ -1,12 +1,13 @@
 //! The output half of one connection.
 
+use amq_protocol::protocol::{AMQPClass, connection};
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef};
 
 use super::channel::{ChannelOutput, Delivered};
 use super::client::Client;
 use super::reply::Requests;
 use crate::amqp::channel::confirm::Confirmation;
-use crate::amqp::codec::{ChannelId, DeliveryTag, write_ack, write_nack};
+use crate::amqp::codec::{ChannelId, DeliveryTag, reply_text, write_ack, write_method, write_nack};
 use crate::amqp::connection::ClientCapabilities;
 use crate::amqp::limits;
 
@@ -41,6 +42,8 @@ pub(super) struct Flags {
     pub(super) closing: bool,
     /// Something was taken to be written since the last heartbeat check.
     pub(super) written: bool,
+    /// The client has published.
+    pub(super) publisher: bool,
     /// The client was told that it is blocked.
     pub(super) told_blocked: bool,
     /// Input is held back because publishers are blocked or too much output waits.
@@ -100,6 +103,18 @@ impl ConnectionOutput {
             self.buffer = pool.pop().unwrap_or_default();
         }
         &mut self.buffer
+    }
+
+    /// Tells the client that its publishes wait, unless it knows or cannot be told. True if something was written.
+    pub(super) fn tell_blocked(&mut self, reason: &str, pool: &mut Vec<Vec<u8>>) -> bool {
+        let told = std::mem::replace(&mut self.flags.told_blocked, true);
+        if told || !self.capabilities.connection_blocked || self.flags.closing {
+            return false;
+        }
+        let blocked = connection::Blocked { reason: reply_text(reason) };
+        let method = AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked));
+        write_method(self.buffer(pool), ChannelId(0), &method);
+        true
     }
 
     #[inline]

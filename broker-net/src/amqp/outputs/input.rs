@@ -1,6 +1,6 @@
 //! What the input halves of connections do to their output halves.
 
-use amq_protocol::protocol::{AMQPClass, connection};
+use amq_protocol::protocol::AMQPClass;
 use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
 
 use super::Outputs;
@@ -8,7 +8,7 @@ use super::channel::ChannelOutput;
 use super::client::Client;
 use super::half::{ConnectionOutput, Event, Gate, write_due_confirms};
 use super::reply::{self, Outcome, Request};
-use crate::amqp::codec::{ChannelId, reply_text, write_heartbeat, write_method};
+use crate::amqp::codec::{ChannelId, write_heartbeat, write_method};
 use crate::amqp::connection::ClientCapabilities;
 use crate::amqp::limits;
 
@@ -146,14 +146,17 @@ impl Outputs {
             return true;
         };
         connection.flags.held_back = true;
-        if !std::mem::replace(&mut connection.flags.told_blocked, true)
-            && connection.capabilities.connection_blocked
-        {
-            let blocked = connection::Blocked { reason: reply_text(reason) };
-            let method = AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked));
-            self.write_method(key, ChannelId(0), &method);
+        if connection.tell_blocked(reason, &mut self.pool) {
+            connection.mark_ready(&mut self.ready);
         }
         true
+    }
+
+    /// The client publishes: it is told when publishers are blocked.
+    pub(crate) fn set_publisher(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.flags.publisher = true;
+        }
     }
 
     /// Records a publish of a channel in confirm mode or in a transaction.

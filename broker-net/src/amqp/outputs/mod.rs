@@ -292,8 +292,13 @@ impl Sessions for Outputs {
 
     fn blocked(&mut self, reason: Option<&'static str>) {
         self.blocked = reason;
-        if reason.is_some() {
-            // A client is told when it next publishes, as RabbitMQ does: consumers need not know.
+        if let Some(reason) = reason {
+            // Publishers are told now, others if they publish: consumers need not know.
+            for connection in self.connections.values_mut().filter(|connection| connection.flags.publisher) {
+                if connection.tell_blocked(reason, &mut self.pool) {
+                    connection.mark_ready(&mut self.ready);
+                }
+            }
             return;
         }
         for connection in self.connections.values_mut() {

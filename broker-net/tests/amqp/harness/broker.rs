@@ -22,6 +22,18 @@ pub(crate) struct Broker {
     /// The metrics.
     #[allow(dead_code, reason = "not every test binary scrapes")]
     pub(crate) metrics: SocketAddr,
+    /// Where it speaks TLS.
+    #[allow(dead_code, reason = "not every test binary speaks TLS")]
+    pub(crate) tls_address: Option<SocketAddr>,
+}
+
+/// Where a broker listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    amqp: SocketAddr,
+    amqps: Option<SocketAddr>,
+    http: SocketAddr,
+    metrics: SocketAddr,
 }
 
 struct Process {
@@ -41,7 +53,7 @@ impl Broker {
             Ok(address) => {
                 let address: SocketAddr = address.parse().unwrap();
                 let [http, metrics] = [15672, 15692].map(|port| SocketAddr::new(address.ip(), port));
-                Self { process: None, address, http, metrics }
+                Self { process: None, address, http, metrics, tls_address: None }
             }
             Err(_) => Self::spawn(flags),
         }
@@ -56,8 +68,10 @@ impl Broker {
         let data_dir = TempDir::new().unwrap();
         let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
         let log = Arc::default();
-        let (child, ended, [address, http, metrics]) = start_process(&data_dir, &flags, &log);
-        Self { process: Some(Process { child, ended, flags, data_dir, log }), address, http, metrics }
+        let (child, ended, addresses) = start_process(&data_dir, &flags, &log);
+        let process = Process { child, ended, flags, data_dir, log };
+        let Addresses { amqp: address, amqps: tls_address, http, metrics } = addresses;
+        Self { process: Some(process), address, http, metrics, tls_address }
     }
 
     fn process(&mut self) -> &mut Process {
@@ -90,14 +104,35 @@ impl Broker {
         kill_process(Pid::from_child(&self.process().child), Signal::TERM).unwrap();
     }
 
+    /// Every address that the log says the broker listens on for AMQP.
+    #[allow(dead_code, reason = "not every test binary asks")]
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        let process = self.process.as_ref().expect("a test of its own process");
+        let log = process.log.lock().unwrap();
+        let listening = log.iter().filter(|line| line.contains("listening"));
+        listening
+            .filter_map(|line| {
+                line.split_whitespace().find_map(|word| word.strip_prefix("address=")?.parse().ok())
+            })
+            .collect()
+    }
+
+    /// Has the broker read its configuration again.
+    #[allow(dead_code, reason = "not every test binary changes the configuration")]
+    pub(crate) fn reload(&self) {
+        let process = self.process.as_ref().expect("a test of its own process");
+        kill_process(Pid::from_child(&process.child), Signal::HUP).unwrap();
+    }
+
     /// Starts the broker again on its data directory. It gets other ports.
     pub(crate) fn restart(&mut self) {
         let process = self.process();
-        let (child, ended, [address, http, metrics]) =
-            start_process(&process.data_dir, &process.flags, &process.log);
+        let (child, ended, addresses) = start_process(&process.data_dir, &process.flags, &process.log);
         process.child = child;
         process.ended = ended;
-        (self.address, self.http, self.metrics) = (address, http, metrics);
+        self.address = addresses.amqp;
+        self.tls_address = addresses.amqps;
+        (self.http, self.metrics) = (addresses.http, addresses.metrics);
     }
 
     /// kill -9 and start again.
@@ -156,21 +191,18 @@ fn start_process(
     (child, ended, addresses)
 }
 
-/// Where AMQP, the management API and the metrics are served.
-type Addresses = [SocketAddr; 3];
-
 /// Collects the log until the process ends; tells the addresses of its listeners when the log does.
 fn follow_log(stderr: ChildStderr, ready: &Sender<Addresses>, log: &Mutex<Vec<String>>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let is_ready = line.split_whitespace().any(|word| word == "ready");
         let address = |name: &str| -> Option<SocketAddr> {
-            let words = line.split_whitespace().skip_while(|word| *word != "ready");
-            words.filter_map(|word| word.strip_prefix(name)).find_map(|address| address.parse().ok())
+            line.split_whitespace().filter_map(|word| word.strip_prefix(name)).find_map(|word| word.parse().ok())
         };
-        let addresses = (address("amqp="), address("http="), address("metrics="));
+        let (amqps, all) = (address("amqps="), (address("amqp="), address("http="), address("metrics=")));
         log.lock().unwrap().push(line);
-        if let (Some(amqp), Some(http), Some(metrics)) = addresses {
+        if let (true, (Some(amqp), Some(http), Some(metrics))) = (is_ready, all) {
             // Nobody listens when the broker says so twice.
-            let _ = ready.send([amqp, http, metrics]);
+            let _ = ready.send(Addresses { amqp, amqps, http, metrics });
         }
     }
 }

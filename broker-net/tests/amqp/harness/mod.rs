@@ -14,7 +14,8 @@ pub(crate) use lapin_client::{
 };
 #[allow(unused_imports, reason = "for tests of what administrators define")]
 pub(crate) use management::Management;
-pub(crate) use raw::{Closed, Login, Raw, basic, channel, connection, queue};
+#[allow(unused_imports, reason = "not every test binary opens sockets of its own")]
+pub(crate) use raw::{Closed, Login, Raw, basic, channel, connection, queue, socket};
 
 /// After this long a test that waits for a broker that never answers fails. No test takes a tenth of it.
 const STUCK: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! A client that sends what it is told, frame by frame, for what well-behaved clients never do.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use amq_protocol::frame::{AMQPFrame, GenError, gen_frame, parse_frame};
@@ -13,9 +13,14 @@ use super::{Broker, table};
 /// After this long without a byte the broker counts as stuck.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// A TCP connection to the broker.
+/// What a connection goes over.
+pub(crate) trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+/// A connection to the broker.
 pub(crate) struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// Received and not read yet.
     input: Vec<u8>,
     /// Heartbeats received.
@@ -81,10 +86,12 @@ pub(crate) fn queue(method: protocol::queue::AMQPMethod) -> AMQPClass {
 impl Raw {
     /// Connects and says nothing.
     pub(crate) fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.address).unwrap();
-        stream.set_read_timeout(Some(STUCK)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, input: Vec::new(), heartbeats: 0 }
+        Self::over(socket(broker.address))
+    }
+
+    /// Goes over a socket that is connected already.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), input: Vec::new(), heartbeats: 0 }
     }
 
     /// Connects as guest to the virtual host `/` and opens channel 1.
@@ -212,6 +219,15 @@ impl Raw {
         }
     }
 
+    /// Receives something, and counts the heartbeats in it; there must be nothing else.
+    pub(crate) fn fill_once(&mut self) {
+        assert!(self.fill() > 0, "the broker has closed the connection");
+        while let Ok((rest, AMQPFrame::Heartbeat)) = parse_frame(self.input.as_slice()) {
+            self.input = rest.to_vec();
+            self.heartbeats += 1;
+        }
+    }
+
     /// The octets that come until the broker closes the connection.
     pub(crate) fn rest(mut self) -> Vec<u8> {
         while self.fill() > 0 {}
@@ -267,6 +283,14 @@ impl Raw {
             method: (close.class_id, close.method_id),
         }
     }
+}
+
+/// A socket that does not wait for ever.
+pub(crate) fn socket(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(STUCK)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 fn encode(frame: &AMQPFrame) -> Vec<u8> {

@@ -1,0 +1,117 @@
+//! TLS: certificates from files, what is asked of clients, and the user that a client's certificate names.
+
+mod name;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+pub(crate) use self::name::user_name;
+use crate::config::Tls;
+
+/// Why TLS cannot be spoken: one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{key} {}: {reason}", path.display())]
+    File {
+        /// The configuration key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificate, key and authorities do not fit together.
+    #[error("ssl_options: {0}")]
+    Options(String),
+}
+
+/// The configuration of new TLS connections, which can be replaced while connections are open.
+#[derive(Clone, Debug)]
+pub(crate) struct Acceptor {
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+}
+
+impl Acceptor {
+    /// Reads the files.
+    pub(crate) fn new(options: &Tls) -> Result<Self, TlsError> {
+        Ok(Self { config: Arc::new(Mutex::new(Arc::new(server_config(options)?))) })
+    }
+
+    /// Reads the files again. After an error everything is as it was.
+    pub(crate) fn reload(&self, options: &Tls) -> Result<(), TlsError> {
+        let config = Arc::new(server_config(options)?);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// What holds for a new connection.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn server_config(options: &Tls) -> Result<ServerConfig, TlsError> {
+    const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+    const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
+    let refused = |error: rustls::Error| TlsError::Options(error.to_string());
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(if options.only_tls13 { ONLY_TLS13 } else { BOTH })
+        .map_err(refused)?;
+    let builder = if options.verify_peer {
+        let authorities = Arc::new(authorities(options)?);
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider);
+        if !options.fail_if_no_peer_cert {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let verifier = verifier.build().map_err(|error| TlsError::Options(error.to_string()))?;
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let chain = certificates("ssl_options.certfile", options.certfile.as_deref())?;
+    builder.with_single_cert(chain, private_key(options)?).map_err(refused)
+}
+
+fn authorities(options: &Tls) -> Result<RootCertStore, TlsError> {
+    const KEY: &str = "ssl_options.cacertfile";
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(KEY, options.cacertfile.as_deref())? {
+        store.add(certificate).map_err(|error| TlsError::File {
+            key: KEY,
+            path: options.cacertfile.clone().unwrap_or_default(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(store)
+}
+
+/// All certificates of a PEM file, at least one.
+fn certificates(key: &'static str, path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let path = path.unwrap_or_else(|| Path::new(""));
+    let failed = |reason: String| TlsError::File { key, path: path.to_owned(), reason };
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let certificates = CertificateDer::pem_reader_iter(io::BufReader::new(file))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| failed(error.to_string()))?;
+    if certificates.is_empty() { Err(failed("no certificate in it".to_owned())) } else { Ok(certificates) }
+}
+
+fn private_key(options: &Tls) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let path = options.keyfile.as_deref().unwrap_or_else(|| Path::new(""));
+    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::File {
+        key: "ssl_options.keyfile",
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
