@@ -43,11 +43,19 @@ struct Options {
     url: String,
 
     /// Who asks; has to be an administrator for most verbs
-    #[arg(long = "as", global = true, env = "RINGMQ_USER", value_name = "USER", default_value = "guest")]
+    #[arg(id = "as", long, global = true, env = "RINGMQ_USER", value_name = "USER", default_value = "guest")]
     user: String,
 
     /// The password of that user
-    #[arg(long, global = true, env = "RINGMQ_PASSWORD", hide_env_values = true, default_value = "guest")]
+    #[arg(
+        id = "password_of_as",
+        long = "password",
+        global = true,
+        env = "RINGMQ_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        default_value = "guest"
+    )]
     password: String,
 
     /// The virtual host
@@ -131,4 +139,23 @@ fn execute(client: &Client, printer: &mut Printer, options: &Options, verb: Verb
     let Some(verb) = list::execute(client, printer, options, verb)? else { return Ok(()) };
     let Some(verb) = change::execute(client, printer, options, verb)? else { return Ok(()) };
     check::execute(client, printer, options, verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_verbs_password_is_not_the_askers() {
+        let cli = Cli::try_parse_from(["ringmqctl", "add_user", "u", "p"]).unwrap();
+        assert_eq!(cli.options.password, "guest");
+        assert!(matches!(cli.verb, Verb::AddUser { password, .. } if password == "p"));
+    }
 }

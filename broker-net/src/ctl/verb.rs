@@ -73,7 +73,7 @@ pub(super) enum Verb {
         /// Separated by commas
         #[arg(long, default_value = "")]
         tags: String,
-        #[arg(long)]
+        #[arg(long = "default-queue-type")]
         default_queue_type: Option<String>,
     },
     /// Deletes a virtual host with all that is in it
@@ -93,7 +93,7 @@ pub(super) enum Verb {
         definition: String,
         #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
         priority: i64,
-        #[arg(long, default_value = "all")]
+        #[arg(long = "apply-to", default_value = "all")]
         apply_to: String,
     },
     /// Deletes a policy
@@ -105,7 +105,7 @@ pub(super) enum Verb {
         definition: String,
         #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
         priority: i64,
-        #[arg(long, default_value = "all")]
+        #[arg(long = "apply-to", default_value = "all")]
         apply_to: String,
     },
     /// Deletes an operator policy
@@ -121,9 +121,9 @@ pub(super) enum Verb {
     /// Deletes a queue
     DeleteQueue {
         queue_name: String,
-        #[arg(long)]
+        #[arg(long = "if-empty")]
         if_empty: bool,
-        #[arg(long)]
+        #[arg(long = "if-unused")]
         if_unused: bool,
     },
     /// Deletes the messages of a queue

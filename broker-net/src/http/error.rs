@@ -60,6 +60,14 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", reason)
     }
 
+    /// 400 instead of 404: what an import names is part of the request.
+    pub(super) fn or_bad_request(self) -> Self {
+        match self.status {
+            StatusCode::NOT_FOUND => Self::bad_request(self.reason),
+            _ => self,
+        }
+    }
+
     /// Says what the error is about.
     pub(super) fn with_context(self, what: &str) -> Self {
         match self.reason {

@@ -100,5 +100,7 @@ fn definitions_that_cannot_be_are_refused() {
     check_refused(post(json!({"queues": [{"name": "q", "vhost": "none"}]})), 400, missing);
     check_refused(post(json!({"users": [{"name": "a"}]})), 400, "tags_not_present");
     check(post(json!({"queues": 3})), 400);
+    let nobody = json!([{"user": "none", "vhost": "/", "configure": "", "write": "", "read": ""}]);
+    check(post(json!({"permissions": nobody})), 400);
     check(post(json!({"exchanges": [{"name": "x", "vhost": "/", "type": "zz"}]})), 400);
 }

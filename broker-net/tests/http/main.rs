@@ -6,6 +6,7 @@
 mod access;
 mod binding;
 mod connection;
+mod ctl;
 mod definitions;
 mod harness;
 mod health;

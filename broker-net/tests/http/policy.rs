@@ -16,7 +16,14 @@ fn policies_are_put_listed_and_deleted() {
     assert_eq!(check(api.get("policies/%2F/p"), 200).body, full);
     assert_eq!(check(api.get("policies"), 200).body, json!([full]));
     assert_eq!(check(api.get("operator-policies/%2F"), 200).body, json!([]));
+    api.must_put("queues/%2F/q", &json!({}));
+    let queue = check(api.get("queues/%2F/q"), 200).body;
+    assert_eq!(
+        (&queue["policy"], &queue["effective_policy_definition"]),
+        (&json!("p"), &json!({"max-length": 3}))
+    );
     check(api.delete("policies/%2F/p"), 204);
+    assert_eq!(check(api.get("queues/%2F/q"), 200).body["policy"], json!(null));
     check(api.delete("policies/%2F/p"), 404);
 }
 

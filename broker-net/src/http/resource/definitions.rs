@@ -336,14 +336,15 @@ impl Import<'_> {
     }
 
     async fn put(&self, definition: Definition) -> ApiResult<()> {
-        self.api.request(AdminRequest::Put(definition)).await.map(drop)
+        self.api.request(AdminRequest::Put(definition)).await.map(drop).map_err(ApiError::or_bad_request)
     }
 
     /// Declares or binds on behalf of the caller. An administrator's import needs no permissions in the virtual host.
     async fn command(&self, fields: &Fields, command: Command) -> ApiResult<()> {
         let vhost = self.vhost_of(fields)?;
         let user = self.caller.name.to_string();
-        self.api.request(AdminRequest::Command { user, vhost, command }).await.map(drop)
+        let command = AdminRequest::Command { user, vhost, command };
+        self.api.request(command).await.map(drop).map_err(ApiError::or_bad_request)
     }
 
     /// Where an object goes. What the definitions themselves bring is there by now.
