@@ -144,7 +144,6 @@ impl Shard {
         let hosted = &mut self.queues[slot as usize];
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         if taken {
-            self.stats.dead_lettered_confirmed += 1;
             hosted.machine.buried(&mut partition.logs, token);
         } else {
             hosted.machine.not_buried(token, self.now_ms);

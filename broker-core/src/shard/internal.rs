@@ -124,6 +124,7 @@ impl Shard {
             Origin::Nothing => {}
             Origin::HeldBack { store, seq } => self.released_arrived(store, seq, accepted),
             Origin::DeadLetter { queue, token, at_least_once } => {
+                self.stats.dead_lettered_confirmed += u64::from(accepted && at_least_once);
                 self.dead_letter_done(queue, Some(token), accepted || !at_least_once);
             }
         }

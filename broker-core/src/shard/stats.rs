@@ -131,7 +131,7 @@ shard_stats! {
     dead_lettered_maxlen,
     /// Counter: dead letters of messages that were delivered too often.
     dead_lettered_delivery_limit,
-    /// Counter: dead letters after which the message could leave its queue.
+    /// Counter: dead letters that all their queues have confirmed, where that matters (`at-least-once`).
     dead_lettered_confirmed,
 
     /// Counter: bytes read from AMQP sockets.

@@ -30,6 +30,12 @@ pub(super) const PROTOCOL: Labels = &[("protocol", "amqp091")];
 /// The labels of RabbitMQ's counters that belong to a protocol and a type of queue.
 const QUEUE_TYPE: Labels = &[("protocol", "amqp091"), ("queue_type", "rabbit_classic_queue")];
 
+/// The labels of RabbitMQ's counters of dead letters.
+const DEAD_LETTERED: Labels = &[("queue_type", "rabbit_classic_queue"), ("dead_letter_strategy", "at_most_once")];
+
+/// The labels of RabbitMQ's counter of dead letters that are confirmed.
+const AT_LEAST_ONCE: Labels = &[("queue_type", "rabbit_quorum_queue"), ("dead_letter_strategy", "at_least_once")];
+
 /// Numbers are floats in Prometheus: above 2^53 they are rounded.
 #[expect(clippy::cast_precision_loss, reason = "the format has no other number")]
 pub(super) fn float(number: u64) -> f64 {
@@ -94,6 +100,16 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
         "Messages delivered again";
     Counter "rabbitmq_global_messages_acknowledged_total" QUEUE_TYPE messages_acknowledged
         "Messages acknowledged by consumers";
+    Counter "rabbitmq_global_messages_dead_lettered_expired_total" DEAD_LETTERED dead_lettered_expired
+        "Dead letters of messages that expired";
+    Counter "rabbitmq_global_messages_dead_lettered_rejected_total" DEAD_LETTERED dead_lettered_rejected
+        "Dead letters of messages that were rejected";
+    Counter "rabbitmq_global_messages_dead_lettered_maxlen_total" DEAD_LETTERED dead_lettered_maxlen
+        "Dead letters of messages for which their queue had no room";
+    Counter "rabbitmq_global_messages_dead_lettered_delivery_limit_total" DEAD_LETTERED
+        dead_lettered_delivery_limit "Dead letters of messages that were delivered too often";
+    Counter "rabbitmq_global_messages_dead_lettered_confirmed_total" AT_LEAST_ONCE dead_lettered_confirmed
+        "Dead letters that all their queues have confirmed";
 };
 
 /// What only RingMQ has; one number per shard.

@@ -1,10 +1,13 @@
 //! Short forms for lapin.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use futures_lite::StreamExt;
 use lapin::message::{BasicGetMessage, Delivery};
-use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, Error, ErrorKind, Queue};
 
@@ -55,6 +58,71 @@ pub(crate) fn error_of<T>(result: lapin::Result<T>) -> (u16, String) {
 /// Declares a transient queue without arguments that everybody may use.
 pub(crate) async fn declare(channel: &Channel, queue: &str) -> Queue {
     channel.queue_declare(queue.into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap()
+}
+
+/// The arguments of a queue.
+pub(crate) type Settings<'a> = &'a [(&'a str, AMQPValue)];
+
+/// A long string.
+pub(crate) fn long_string(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+impl Session {
+    /// Declares a durable queue with arguments.
+    pub(crate) async fn declare_with(&self, queue: &str, settings: Settings<'_>) -> lapin::Result<Queue> {
+        let mut arguments = FieldTable::default();
+        for (name, value) in settings {
+            arguments.insert((*name).into(), value.clone());
+        }
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.queue_declare(queue.into(), options, arguments).await
+    }
+
+    /// Publishes through the default exchange in confirm mode and waits: whether it was acked.
+    pub(crate) async fn put(&self, queue: &str, body: &str, properties: BasicProperties) -> bool {
+        let options = BasicPublishOptions::default();
+        let confirm = self.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties).await;
+        confirm.unwrap().await.unwrap().is_ack()
+    }
+
+    /// Enters confirm mode.
+    pub(crate) async fn confirm(&self) {
+        self.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    }
+
+    /// A consumer that need not acknowledge.
+    pub(crate) async fn listen(&self, queue: &str) -> Consumer {
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        self.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap()
+    }
+
+    /// Bodies of all ready messages, which are taken out.
+    pub(crate) async fn drain(&self, queue: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        while let Some(message) = self.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+            bodies.push(body(&message).to_owned());
+        }
+        bodies
+    }
+
+    /// True while a queue exists, asked on a channel of its own.
+    pub(crate) async fn try_passive(&self, queue: &str) -> bool {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let exists = channel.queue_declare(queue.into(), options, FieldTable::default()).await.is_ok();
+        if exists {
+            channel.close(200, "bye".into()).await.unwrap();
+        }
+        exists
+    }
+
+    /// Waits until a queue has this many ready messages.
+    pub(crate) async fn wait_for_count(&self, queue: &str, count: u32) {
+        while message_count(self, queue).await != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 /// Publishes a transient message; does not wait.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) use broker::Broker;
 pub(crate) use lapin_client::{
-    Session, body, declare, error_of, get, message_count, next, persistent, publish, table,
+    Session, Settings, body, declare, error_of, get, long_string, message_count, next, persistent, publish, table,
 };
 #[allow(unused_imports, reason = "for tests of what administrators define")]
 pub(crate) use management::Management;

@@ -54,6 +54,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("x-delayed-retry-max", not_negative),
 ];
 
+/// What RabbitMQ has in another type only. A redeclare does not compare it, as RabbitMQ does not compare what it does not know.
+const EXTENSIONS: &[(QueueType, &str)] = &[(QueueType::Classic, "x-delivery-limit")];
+
 /// The arguments that each type knows, in the order in which a redeclare compares them.
 const fn known(kind: QueueType) -> &'static [&'static str] {
     match kind {
@@ -72,8 +75,6 @@ const fn known(kind: QueueType) -> &'static [&'static str] {
             "x-queue-type",
             "x-queue-master-locator",
             "x-queue-leader-locator",
-            // RabbitMQ knows it in quorum queues only.
-            "x-delivery-limit",
             "x-delayed-retry-type",
             "x-delayed-retry-min",
             "x-delayed-retry-max",
@@ -118,8 +119,8 @@ pub fn check_arguments(queue: Resource<'_>, arguments: &FieldTable) -> Result<Qu
         }
     }
     for key in arguments.inner().keys().map(|key| key.as_str()) {
-        let of_another =
-            !known(kind).contains(&key) && QueueType::ALL.iter().any(|kind| known(*kind).contains(&key));
+        let known_here = known(kind).contains(&key) || EXTENSIONS.contains(&(kind, key));
+        let of_another = !known_here && QueueType::ALL.iter().any(|kind| known(*kind).contains(&key));
         if of_another {
             let module = kind.module();
             let text = format!("invalid arg '{key}' for {queue} of queue type {module}");

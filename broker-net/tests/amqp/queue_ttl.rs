@@ -1,0 +1,159 @@
+//! Time to live of messages (`x-message-ttl`, `expiration`) and of queues (`x-expires`).
+
+use lapin::BasicProperties;
+use lapin::options::BasicRejectOptions;
+use lapin::types::AMQPValue;
+
+use crate::harness::{
+    Session, body, error_of, get, long_string, message_count, next, own_process, persistent, scenario,
+};
+
+/// Longer than any test.
+const LONG_MS: i64 = 3_600_000;
+
+fn ttl(milliseconds: i64) -> (&'static str, AMQPValue) {
+    ("x-message-ttl", AMQPValue::LongLongInt(milliseconds))
+}
+
+fn expiring(milliseconds: &str) -> BasicProperties {
+    BasicProperties::default().with_expiration(milliseconds.into())
+}
+
+/// `dead`, and `mortal` with these further arguments, whose dead messages go there.
+async fn declare_mortal(session: &Session, settings: &[(&str, AMQPValue)]) {
+    session.confirm().await;
+    session.declare_with("dead", &[]).await.unwrap();
+    let dead = [("x-dead-letter-exchange", long_string("")), ("x-dead-letter-routing-key", long_string("dead"))];
+    session.declare_with("mortal", &[&dead[..], settings].concat()).await.unwrap();
+}
+
+#[test]
+fn messages_expire_after_the_time_of_their_queue_without_being_touched() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[ttl(20)]).await;
+        let mut dead = session.listen("dead").await;
+        for number in ["1", "2", "3"] {
+            assert!(session.put("mortal", number, persistent()).await);
+        }
+        for number in ["1", "2", "3"] {
+            assert_eq!(body(&next(&mut dead).await), number);
+        }
+        assert_eq!(message_count(&session, "mortal").await, 0);
+    });
+}
+
+#[test]
+fn messages_of_a_plain_queue_expire_after_their_own_time() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.confirm().await;
+        session.declare_with("plain", &[]).await.unwrap();
+        assert!(session.put("plain", "mortal", expiring("10")).await);
+        session.wait_for_count("plain", 0).await;
+        assert!(session.put("plain", "immortal", persistent()).await);
+        assert_eq!(session.drain("plain").await, ["immortal"]);
+    });
+}
+
+#[test]
+fn the_lower_of_two_times_counts() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[ttl(LONG_MS)]).await;
+        let mut dead = session.listen("dead").await;
+        assert!(session.put("mortal", "1", expiring("10")).await);
+        assert_eq!(body(&next(&mut dead).await), "1");
+    });
+}
+
+#[test]
+fn an_expired_message_behind_a_live_one_is_counted_and_never_delivered() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[]).await;
+        assert!(session.put("mortal", "live", persistent()).await);
+        assert!(session.put("mortal", "mortal", expiring("1")).await);
+        // Long after it has expired.
+        session.declare_with("clock", &[("x-expires", AMQPValue::LongInt(50))]).await.unwrap();
+        while session.try_passive("clock").await {}
+        assert_eq!(message_count(&session, "mortal").await, 2);
+        let mut dead = session.listen("dead").await;
+        assert_eq!(body(&get(&session, "mortal").await.expect("the live one")), "live");
+        assert_eq!(body(&next(&mut dead).await), "mortal");
+        assert!(get(&session, "mortal").await.is_none());
+    });
+}
+
+#[test]
+fn ttl_0_reaches_a_waiting_consumer_and_nobody_else() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[ttl(0)]).await;
+        let mut dead = session.listen("dead").await;
+        assert!(session.put("mortal", "nobody", persistent()).await);
+        assert_eq!(body(&next(&mut dead).await), "nobody");
+        let mut consumer = session.listen("mortal").await;
+        assert!(session.put("mortal", "somebody", persistent()).await);
+        assert_eq!(body(&next(&mut consumer).await), "somebody");
+    });
+}
+
+#[test]
+fn requeued_messages_keep_their_time() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[ttl(300)]).await;
+        let mut dead = session.listen("dead").await;
+        assert!(session.put("mortal", "1", persistent()).await);
+        let message = get(&session, "mortal").await.expect("it lives still");
+        message.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+        assert_eq!(body(&next(&mut dead).await), "1");
+    });
+}
+
+#[test]
+fn the_clock_runs_on_through_kill_9() {
+    own_process(&["--shards", "2"], async |broker| {
+        let session = broker.open().await;
+        declare_mortal(&session, &[]).await;
+        session.declare_with("own", &[]).await.unwrap();
+        assert!(session.put("mortal", "soon", persistent().with_expiration("200".into())).await);
+        assert!(session.put("own", "soon", persistent().with_expiration("1".into())).await);
+        assert!(session.put("own", "never", persistent()).await);
+        broker.crash();
+        let session = broker.open().await;
+        // Nobody touches it.
+        let mut dead = session.listen("dead").await;
+        assert_eq!(body(&next(&mut dead).await), "soon");
+        assert_eq!(session.drain("own").await, ["never"]);
+    });
+}
+
+#[test]
+fn an_unused_queue_expires_and_a_used_one_does_not() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        let expires = [("x-expires", AMQPValue::LongInt(50))];
+        session.declare_with("unused", &expires).await.unwrap();
+        session.declare_with("consumed", &expires).await.unwrap();
+        let consumer = session.listen("consumed").await;
+        while session.try_passive("unused").await {}
+        assert!(session.try_passive("consumed").await);
+        session.basic_cancel(consumer.tag(), lapin::options::BasicCancelOptions::default()).await.unwrap();
+        while session.try_passive("consumed").await {}
+    });
+}
+
+#[test]
+fn an_expiration_that_is_no_number_is_406() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.declare_with("q", &[]).await.unwrap();
+        session.confirm().await;
+        let options = lapin::options::BasicPublishOptions::default();
+        let confirm = session.basic_publish("".into(), "q".into(), options, b"", expiring("soon")).await.unwrap();
+        let text = "PRECONDITION_FAILED - invalid expiration 'soon': no_integer";
+        assert_eq!(error_of(confirm.await), (406, text.into()));
+    });
+}
