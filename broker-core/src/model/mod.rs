@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod binding;
 pub mod consume_arguments;
 pub mod dead_letter;
+pub mod deduplication;
 pub mod exchange;
 pub mod field_table;
 pub mod headers;

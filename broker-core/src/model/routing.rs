@@ -37,6 +37,8 @@ pub struct RoutingTable {
 struct Exchange {
     definition: Arc<ExchangeDefinition>,
     index: ExchangeIndex,
+    /// The header that messages are known by, of an exchange that takes each message once.
+    known_by: Option<Box<str>>,
     /// The bindings from this exchange.
     outgoing: BindingList,
     /// The bindings to this exchange.
@@ -69,11 +71,26 @@ pub struct Removed {
     pub exchanges: Vec<Arc<ExchangeDefinition>>,
 }
 
+/// What decides where a message goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Routable<'a> {
+    /// Its routing key, and those of its CC and BCC headers.
+    pub routing_keys: &'a [&'a str],
+    /// Its properties.
+    pub properties: &'a Properties<'a>,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub published_ms: u64,
+    /// The exchange that it is routed from has held it back, or found that it is new: it does so no more.
+    pub admitted: bool,
+}
+
 /// Where a message goes. Kept between calls of [`RoutingTable::route`] for its buffers.
 #[derive(Debug, Default)]
 pub struct Route {
     queues: Vec<QueueId>,
     held_back: Vec<QueueId>,
+    /// The exchange that has taken the message already.
+    admitted: Option<ExchangeId>,
     depends_on_message: bool,
     /// Source of random numbers, advanced with each message.
     random: u64,
@@ -89,7 +106,7 @@ impl Route {
         &self.queues
     }
 
-    /// The stores of exchanges that hold the message back, each once.
+    /// The stores of exchanges that hold the message back or are to find out whether it is new, each once.
     #[must_use]
     pub fn held_back(&self) -> &[QueueId] {
         &self.held_back
@@ -189,14 +206,11 @@ impl RoutingTable {
         }
         let name: Arc<str> = definition.name.as_str().into();
         let index = ExchangeIndex::new(&definition);
+        let known_by = definition.cache(QueueId(0)).map(|cache| cache.header().into());
         let (outgoing, incoming) = (BindingList::Empty, BindingList::Empty);
-        let slot = self.exchanges.insert(Exchange {
-            definition: Arc::new(definition),
-            index,
-            outgoing,
-            incoming,
-            policy: None,
-        });
+        let definition = Arc::new(definition);
+        let policy = None;
+        let slot = self.exchanges.insert(Exchange { definition, index, known_by, outgoing, incoming, policy });
         let id = ExchangeId::from_index(slot);
         self.exchanges_by_name.insert(name, id);
         id
@@ -443,19 +457,12 @@ impl RoutingTable {
 
 /// Routing.
 impl RoutingTable {
-    /// Finds the queues for a message published to `exchange` with these routing keys: its own, and those of its CC
-    /// and BCC headers. It was published at `published_ms`.
-    pub fn route(
-        &self,
-        exchange: ExchangeId,
-        routing_keys: &[&str],
-        properties: &Properties<'_>,
-        published_ms: u64,
-        route: &mut Route,
-    ) {
+    /// Finds the queues for a message published to `exchange`.
+    pub fn route(&self, exchange: ExchangeId, message: &Routable<'_>, route: &mut Route) {
         route.clear();
         route.random = route.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let input = MatchInput::new(routing_keys, properties, published_ms, hash::mix(route.random));
+        let input = MatchInput::new(message, hash::mix(route.random));
+        route.admitted = message.admitted.then_some(exchange);
         route.visit(exchange);
         while let Some(exchange) = route.work.pop() {
             self.route_one(exchange, &input, route);
@@ -471,16 +478,23 @@ impl RoutingTable {
             return;
         }
         route.depends_on_message |= exchange.index.depends_on_message();
-        if exchange.definition.kind == ExchangeType::DelayedMessage {
-            route.depends_on_message = true;
-            if let (Some(store), Some(_)) = (exchange.definition.store, input.due_at()) {
-                return route.held_back.push(QueueId(store));
-            }
-        }
         let mut matched = false;
+        let mut taken_once = None;
+        if let Some(store) = exchange.definition.store.map(QueueId) {
+            route.depends_on_message = true;
+            let admitted = route.admitted == Some(id);
+            if exchange.definition.kind == ExchangeType::DelayedMessage && !admitted && input.due_at().is_some() {
+                return route.held_back.push(store);
+            }
+            let is_known_by = |name: &str| input.header(name).is_some();
+            taken_once = (!admitted && exchange.known_by.as_deref().is_some_and(is_known_by)).then_some(store);
+        }
         let mut topic = std::mem::take(&mut route.topic);
         exchange.index.find(input, exchange.outgoing.as_slice(), &mut topic, |bindings| {
             matched = true;
+            if taken_once.is_some() {
+                return;
+            }
             for binding in bindings {
                 match self.bindings.get(*binding).destination {
                     Destination::Queue(queue) => route.queues.push(queue),
@@ -489,6 +503,9 @@ impl RoutingTable {
             }
         });
         route.topic = topic;
+        if matched {
+            route.held_back.extend(taken_once);
+        }
         if !matched
             && let Some(alternate) = exchange.alternate()
             && let Some(alternate) = self.exchange(alternate)

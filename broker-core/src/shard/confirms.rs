@@ -45,6 +45,12 @@ impl Confirms {
         self.waiting.push_back(Waiting { lsn, shard, channel, first: seq, last: seq, write: self.write });
     }
 
+    /// Like [`wait`](Self::wait), for a record before the last: the confirm comes with the last.
+    pub(super) fn wait_behind(&mut self, lsn: Lsn, shard: ShardId, channel: ChannelKey, seq: u64) {
+        let lsn = self.waiting.back().map_or(lsn, |last| last.lsn.max(lsn));
+        self.wait(lsn, shard, channel, seq);
+    }
+
     /// The log has begun to write: what comes now belongs to the next write.
     pub(super) fn write_started(&mut self) {
         self.write += 1;

@@ -18,6 +18,7 @@ use crate::model::headers::{BCC, sender_selected, without};
 use crate::model::message::{Message, Traits};
 use crate::model::properties::Properties;
 use crate::model::queue::{Pump, Read};
+use crate::model::routing::Routable;
 use crate::session::{Published, Sessions};
 
 /// Messages that are released before the loop goes on.
@@ -107,7 +108,7 @@ impl Shard {
                 published.pending_confirms += u32::from(confirm.is_some());
                 continue;
             }
-            match self.accept_delayed(*store, message, traits, confirm) {
+            match self.admit(sessions, *store, message, traits, confirm) {
                 Accepted::Now => {}
                 Accepted::WhenDurable => published.pending_confirms += u32::from(confirm.is_some()),
                 Accepted::Refused | Accepted::Overflow => published.refused = true,
@@ -117,7 +118,7 @@ impl Shard {
     }
 
     /// Stores a message until it is due. One that comes too late for its exchange is gone like the exchange.
-    pub(super) fn accept_delayed(
+    pub(super) fn store_delayed(
         &mut self,
         store: QueueId,
         message: Message<'_>,
@@ -179,9 +180,13 @@ impl Shard {
             let partition = self.placement.partition_of(vhost, &definition.name);
             if self.placement.shard_of(partition) == self.id && !self.is_store(store) {
                 self.held_back.host(partition, Delays::new(store));
+                if let Some(cache) = definition.cache(store) {
+                    self.caches.host(partition, cache);
+                }
             }
         }
         for store in applied.removed.exchanges.iter().filter_map(|exchange| exchange.store) {
+            self.drop_cache(QueueId(store));
             if let Some(mut hosted) = self.held_back.stores.remove(&QueueId(store)) {
                 let partition =
                     self.partitions.get_mut(&hosted.partition).expect("a hosted store's partition is here");
@@ -250,30 +255,51 @@ impl Shard {
         true
     }
 
-    /// Publishes a message that was held back, from the exchange that held it, as if it came now.
+    /// Publishes a message that was held back, as if it came now.
     fn publish_released(
         &mut self,
         sessions: &mut impl Sessions,
-        (vhost, exchange): (&str, &str),
+        from: (&str, &str),
         message: Message<'_>,
         origin: Origin,
     ) {
         let rewritten = delay::released(&message);
         let properties = rewritten.as_deref().unwrap_or(message.properties);
-        let parsed = Properties::parse(properties).unwrap_or_default();
+        let message = Message { stamp: message.stamp.held_until(self.now_ms), properties, ..message };
+        let traits = Traits::of(&Properties::parse(properties).unwrap_or_default());
+        let published = self.publish_from(sessions, from, message, traits, origin);
+        if published.pending_confirms == 0 {
+            self.origin_done(sessions, origin, !published.refused);
+        }
+    }
+
+    /// Publishes a message from an exchange of this shard that has held it back or taken it. [`Self::origin_done`] follows if
+    /// confirms are pending.
+    pub(super) fn publish_from(
+        &mut self,
+        sessions: &mut impl Sessions,
+        (vhost, exchange): (&str, &str),
+        message: Message<'_>,
+        traits: Traits,
+        origin: Origin,
+    ) -> Published {
+        let properties = Properties::parse(message.properties).unwrap_or_default();
         let selected =
-            parsed.headers.and_then(|headers| sender_selected(headers).ok().flatten()).unwrap_or_default();
+            properties.headers.and_then(|headers| sender_selected(headers).ok().flatten()).unwrap_or_default();
         let mut routing_keys = vec![message.routing_key];
         if !message.stamp.is_rerouted() {
             routing_keys.extend(selected.routing_keys);
         }
-        let routed = self.route(vhost, exchange, &routing_keys, &parsed).unwrap_or_default();
-        let stripped =
-            parsed.headers.filter(|_| selected.has_bcc).map(|headers| without(properties, headers, BCC));
-        let properties = stripped.as_deref().unwrap_or(properties);
-        let stamp = message.stamp.held_until(self.now_ms);
-        let message = Message { stamp, properties, ..message };
-        self.publish_internally(sessions, &routed, message, Traits::of(&parsed), origin);
+        let published_ms = self.now_ms;
+        let routable =
+            Routable { routing_keys: &routing_keys, properties: &properties, published_ms, admitted: true };
+        let routed = self.route_message(vhost, exchange, &routable).unwrap_or_default();
+        let stripped = properties
+            .headers
+            .filter(|_| selected.has_bcc)
+            .map(|headers| without(message.properties, headers, BCC));
+        let message = Message { properties: stripped.as_deref().unwrap_or(message.properties), ..message };
+        self.publish_for(sessions, &routed, message, traits, origin)
     }
 
     /// The queues of a released message have it, or one has refused it.

@@ -7,11 +7,12 @@
 use rustc_hash::FxHashMap;
 
 use super::Shard;
+use super::deduplication::Admitted;
 use super::publish::Routed;
 use crate::ids::{ChannelKey, QueueId, Seq};
 use crate::model::message::{Message, Traits};
 use crate::model::queue::DeadToken;
-use crate::session::Sessions;
+use crate::session::{Published, Sessions};
 
 /// The shard as a publisher: no channel has this key.
 const INTERNAL: ChannelKey = ChannelKey { slot: u32::MAX, epoch: u32::MAX };
@@ -31,6 +32,8 @@ pub(super) enum Origin {
         /// Its number there.
         seq: Seq,
     },
+    /// A message that an exchange found to be new.
+    Admitted(Admitted),
     /// A message that died in a queue.
     DeadLetter {
         /// The queue.
@@ -81,14 +84,30 @@ impl Shard {
         traits: Traits,
         origin: Origin,
     ) {
+        let published = self.publish_for(sessions, routed, message, traits, origin);
+        if published.pending_confirms == 0 {
+            self.origin_done(sessions, origin, !published.refused);
+        }
+    }
+
+    /// Gives a message to its queues, and to exchanges that hold it back. [`Self::origin_done`] follows if confirms are pending, and
+    /// only then.
+    pub(super) fn publish_for(
+        &mut self,
+        sessions: &mut impl Sessions,
+        routed: &Routed,
+        message: Message<'_>,
+        traits: Traits,
+        origin: Origin,
+    ) -> Published {
         self.internal.last_seq += 1;
         let seq = self.internal.last_seq;
         let published = self.hold_back(sessions, routed, message, traits, Some((self.id, INTERNAL, seq)));
-        if published.pending_confirms == 0 {
-            return self.origin_done(sessions, origin, !published.refused);
+        if published.pending_confirms > 0 {
+            let waiting = InFlight { origin, pending: published.pending_confirms, refused: published.refused };
+            self.internal.in_flight.insert(seq, waiting);
         }
-        let waiting = InFlight { origin, pending: published.pending_confirms, refused: published.refused };
-        self.internal.in_flight.insert(seq, waiting);
+        published
     }
 
     /// Confirms that are not a channel's. Returns whether they were for the shard.
@@ -119,10 +138,11 @@ impl Shard {
     }
 
     /// All queues have the message (and durable ones on disk), or (`accepted` false) one has refused it.
-    fn origin_done(&mut self, _sessions: &mut impl Sessions, origin: Origin, accepted: bool) {
+    pub(super) fn origin_done(&mut self, sessions: &mut impl Sessions, origin: Origin, accepted: bool) {
         match origin {
             Origin::Nothing => {}
             Origin::HeldBack { store, seq } => self.released_arrived(store, seq, accepted),
+            Origin::Admitted(admitted) => self.admitted_done(sessions, admitted, accepted),
             Origin::DeadLetter { queue, token, at_least_once } => {
                 self.stats.dead_lettered_confirmed += u64::from(accepted && at_least_once);
                 self.dead_letter_done(queue, Some(token), accepted || !at_least_once);

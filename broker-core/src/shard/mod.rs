@@ -9,7 +9,7 @@
 //! | `access` | authentication, virtual hosts |
 //! | `admin`, `listing`, `definitions` | administrators' requests and listings |
 //! | `publish` | a message on its way into queues |
-//! | `delays` | exchanges that hold messages back |
+//! | `delays`, `deduplication` | exchanges that hold messages back, exchanges and queues that take each message once |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
 //! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
@@ -27,6 +27,7 @@ use slab::Slab;
 
 use self::admin::Desk;
 use self::dead_letter::DeadLetters;
+use self::deduplication::Caches;
 use self::delays::HeldBack;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
@@ -52,6 +53,7 @@ mod ask;
 mod catalog;
 mod confirms;
 mod dead_letter;
+mod deduplication;
 mod define;
 mod definitions;
 mod delays;
@@ -101,6 +103,8 @@ pub struct Shard {
     waiting_gets: FxHashMap<QueueId, Vec<Ask>>,
     /// Shards, this one included, that have a partition whose disk is full.
     disk_full: Vec<ShardId>,
+    /// What exchanges and queues remember that take each message once.
+    caches: Caches,
     /// What exchanges hold back.
     held_back: HeldBack,
     /// What watches memory and disk has found.
@@ -209,6 +213,7 @@ impl Shard {
             exclusive_owners: FxHashMap::default(),
             waiting_gets: FxHashMap::default(),
             disk_full: Vec::new(),
+            caches: Caches::default(),
             held_back: HeldBack::default(),
             alarms: Alarms::default(),
             internal: Internal::default(),

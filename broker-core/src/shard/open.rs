@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use broker_store::fs::GlommioFs;
-use broker_store::{Catalog, DataDir, LogKind, LogOptions, QueueId, StoreError};
+use broker_store::{
+    Catalog, DataDir, Entry, Load, Log, LogKind, LogOptions, Position, QueueId, RecoveredQueue, Seq, StoreError,
+};
 use rustc_hash::FxHashMap;
 
 use super::access::Defaults;
@@ -15,8 +17,15 @@ use super::registrar::REGISTRAR;
 use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
+use crate::model::deduplication;
 use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
+
+/// Records of a cache that are looked up at a time.
+const RECORDS_AT_ONCE: usize = 1024;
+
+/// How often a page that does not come is asked for.
+const READ_ATTEMPTS: u32 = 3;
 
 /// The definitions in the catalog, read once for all shards.
 #[derive(Debug)]
@@ -100,6 +109,7 @@ pub(super) async fn shard(
     let mut found = Found::default();
     let mut partitions = Vec::new();
     let mut recovered = FxHashMap::default();
+    let mut caches = Vec::new();
     let is_live = definitions.has_queue();
     for partition in placement.partitions_of(id) {
         let recover = |path, kind| broker_store::recover(fs, path, LogOptions::new(kind), &is_live);
@@ -112,6 +122,10 @@ pub(super) async fn shard(
         found.damaged += durable_found.damage.len() as u64;
         found.segments += durable_found.segments as u64;
         for queue in durable_found.queues {
+            if queue.queue.lane() == deduplication::LANE {
+                caches.push((partition, queue));
+                continue;
+            }
             found.messages += queue.messages;
             recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
         }
@@ -136,6 +150,11 @@ pub(super) async fn shard(
             }
         }
     }
+    for (partition, lane) in caches {
+        let partition = shard.partitions.get_mut(&partition).expect("it was made above");
+        let records = records_of(fs, &mut partition.logs.durable, &lane).await;
+        shard.caches.recovered(lane.queue, lane.next_seq, &records);
+    }
     recovered.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));
     if id == REGISTRAR {
         let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -144,11 +163,55 @@ pub(super) async fn shard(
     Ok((shard, found))
 }
 
-fn machine_of(
-    queue: QueueId,
-    shard: ShardId,
-    recovered: &mut FxHashMap<QueueId, Vec<broker_store::RecoveredQueue>>,
-) -> Queue {
+/// The records of a lane that is kept in memory. Those that cannot be read are left out.
+async fn records_of(fs: &GlommioFs, log: &mut Log, lane: &RecoveredQueue) -> Vec<(Entry, Vec<u8>)> {
+    let mut records = Vec::new();
+    for run in &lane.runs {
+        let (mut first, mut attempts) = (run.first, 0);
+        loop {
+            let mut entries = Vec::new();
+            if log.load(lane.queue, run, first, RECORDS_AT_ONCE, &mut entries) == Load::NeedsPageIn {
+                attempts += 1;
+                if attempts > READ_ATTEMPTS {
+                    break;
+                }
+                carry_out(fs, log).await;
+                continue;
+            }
+            for entry in &entries {
+                if let Some(record) = record_at(fs, log, entry.position).await {
+                    records.push((*entry, record));
+                }
+            }
+            match entries.last() {
+                Some(last) if entries.len() == RECORDS_AT_ONCE => first = Seq(last.seq.0 + 1),
+                _ => break,
+            }
+        }
+    }
+    records
+}
+
+async fn record_at(fs: &GlommioFs, log: &mut Log, position: Position) -> Option<Vec<u8>> {
+    for _ in 0..READ_ATTEMPTS {
+        if let Some(record) = log.read(position).ok()? {
+            return Some(record.to_vec());
+        }
+        log.page_in(position);
+        carry_out(fs, log).await;
+    }
+    None
+}
+
+/// Carries out what a log wants.
+async fn carry_out(fs: &GlommioFs, log: &mut Log) {
+    while let Some(op) = log.poll_io() {
+        let done = broker_store::perform(fs, op).await;
+        log.handle_io(done);
+    }
+}
+
+fn machine_of(queue: QueueId, shard: ShardId, recovered: &mut FxHashMap<QueueId, Vec<RecoveredQueue>>) -> Queue {
     let at = QueueRef { queue, shard };
     match recovered.remove(&queue) {
         Some(lanes) => Queue::recovered(at, lanes),

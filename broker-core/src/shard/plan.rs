@@ -14,6 +14,7 @@ use crate::error::{AmqpError, ChannelCode, ChannelError, ConnectionCode};
 use crate::ids::{ConnectionKey, PartitionId, QueueId, QueueRef, ShardId};
 use crate::model::arguments::{check_field, type_name};
 use crate::model::binding::BindingDefinition;
+use crate::model::deduplication;
 use crate::model::exchange::{ExchangeDefinition, check_declared_name, check_deletable, check_not_default};
 use crate::model::permission::Access;
 use crate::model::properties::PropertiesError;
@@ -243,6 +244,7 @@ impl<'a> Planner<'a> {
         }
         self.check_queue_limit(queue)?;
         let kind = self.check_new_queue(resource, command)?;
+        deduplication::check_arguments(resource, arguments)?;
         let definition = QueueDefinition {
             id: 0,
             vhost: self.who.vhost.to_string(),

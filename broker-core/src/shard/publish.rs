@@ -13,6 +13,7 @@ use crate::model::permission::Access;
 use crate::model::properties::Properties;
 use crate::model::queue::settings::{Overflow, QueueType};
 use crate::model::reply_to::is_pseudo_queue;
+use crate::model::routing::Routable;
 use crate::session::{Caller, Publish, Published, Sessions};
 
 /// Where the confirm of a message goes.
@@ -137,7 +138,7 @@ impl Shard {
             .error(format!("user_id property set to '{user_id}' but authenticated user was '{actual}'")))
     }
 
-    /// Where a message goes.
+    /// Where a message goes that was just published.
     pub(super) fn route(
         &mut self,
         vhost: &str,
@@ -145,9 +146,20 @@ impl Shard {
         routing_keys: &[&str],
         properties: &Properties<'_>,
     ) -> Result<Routed, AmqpError> {
+        let message = Routable { routing_keys, properties, published_ms: self.now_ms, admitted: false };
+        self.route_message(vhost, exchange, &message)
+    }
+
+    /// Where a message goes.
+    pub(super) fn route_message(
+        &mut self,
+        vhost: &str,
+        exchange: &str,
+        message: &Routable<'_>,
+    ) -> Result<Routed, AmqpError> {
         let mut queues = std::mem::take(&mut self.scratch_queues);
         queues.clear();
-        let route = self.topology.route(vhost, exchange, routing_keys, properties, self.now_ms)?;
+        let route = self.topology.route(vhost, exchange, message)?;
         let (cacheable, held_back) = (!route.depends_on_message(), route.held_back().to_vec());
         queues.extend_from_slice(route.queues());
         let mut targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
@@ -238,7 +250,7 @@ impl Shard {
         if let [store] = queues
             && self.is_store(*store)
         {
-            let accepted = self.accept_delayed(*store, message, traits, to);
+            let accepted = self.admit(sessions, *store, message, traits, to);
             return self.answer_publish(from, confirm, accepted);
         }
         let targets: Vec<Target> = queues.iter().filter_map(|queue| self.target(*queue)).collect();
@@ -261,6 +273,21 @@ impl Shard {
 
     /// Gives a message to queues of one partition of this shard.
     fn accept(
+        &mut self,
+        sessions: &mut impl Sessions,
+        targets: &[Target],
+        message: Message<'_>,
+        traits: Traits,
+        confirm: Confirm,
+    ) -> Accepted {
+        if self.caches.watch(targets) {
+            return self.accept_once(sessions, targets, message, traits, confirm);
+        }
+        self.accept_all(sessions, targets, message, traits, confirm)
+    }
+
+    /// Gives a message to queues of one partition of this shard, whether they had it before or not.
+    pub(super) fn accept_all(
         &mut self,
         sessions: &mut impl Sessions,
         targets: &[Target],

@@ -210,7 +210,7 @@ impl Shard {
             *partition = self.placement.partition_of(&definition.vhost, &definition.name);
         }
         if let Change::ExchangeDeclared { definition, .. } = &mut change
-            && definition.kind.has_store()
+            && definition.has_store()
         {
             let store = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
             definition.store = Some(store);

@@ -107,6 +107,8 @@ shard_stats! {
     messages_routed,
     /// Counter: messages that reached no queue and were dropped.
     messages_unroutable_dropped,
+    /// Counter: messages that were dropped because they had been taken before.
+    messages_deduplicated,
     /// Counter: messages that reached no queue and were returned.
     messages_unroutable_returned,
     /// Counter: messages delivered to consumers with `no_ack`.

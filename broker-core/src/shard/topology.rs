@@ -22,9 +22,8 @@ use crate::model::limits::{UserLimits, VhostLimits};
 use crate::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
 use crate::model::permission::{Access, Permissions};
 use crate::model::policy::{Applicable, EffectivePolicy, Policies};
-use crate::model::properties::Properties;
 use crate::model::queue::settings::QueueType;
-use crate::model::routing::{Removed, Route, RoutingTable};
+use crate::model::routing::{Removed, Routable, Route, RoutingTable};
 use crate::model::user::UserDefinition;
 use crate::model::vhost::{Resource, ResourceKind, VhostDefinition};
 
@@ -90,6 +89,8 @@ pub(super) struct StoreRow {
     pub exchange: Arc<str>,
     /// The exchange survives a restart.
     pub durable: bool,
+    /// The exchange holds back what is not due.
+    pub delays: bool,
 }
 
 /// One step from a topology to the next.
@@ -284,14 +285,12 @@ impl Topology {
         &mut self,
         vhost: &str,
         exchange: &str,
-        routing_keys: &[&str],
-        properties: &Properties<'_>,
-        published_ms: u64,
+        message: &Routable<'_>,
     ) -> Result<&Route, AmqpError> {
         let missing = || Resource::exchange(vhost, exchange).not_found();
         let routing = &self.vhosts.get(vhost).ok_or_else(missing)?.routing;
         let exchange = routing.exchange(exchange).ok_or_else(missing)?;
-        routing.route(exchange, routing_keys, properties, published_ms, &mut self.route);
+        routing.route(exchange, message, &mut self.route);
         Ok(&self.route)
     }
 
@@ -334,7 +333,8 @@ impl Topology {
         in_vhost.routing.set_policy(exchange, policy);
         if let Some(store) = definition.store {
             let exchange = definition.name.as_str().into();
-            let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable };
+            let delays = definition.kind == ExchangeType::DelayedMessage;
+            let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable, delays };
             self.stores.insert(QueueId(store), row);
         }
     }

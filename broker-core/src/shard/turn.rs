@@ -14,6 +14,7 @@ use super::{Hosted, Shard};
 use crate::admin::{DefinitionKey, QueueCounters};
 use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
+use crate::model::deduplication::{self, Cache};
 use crate::model::queue::consumer::ChannelAddress;
 use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::queue::{Got, Queue};
@@ -196,6 +197,7 @@ impl Shard {
             PartitionEvent::Moved(kind, segment, queue, moved) => {
                 self.held_back.relocate(queue, kind, segment, &moved);
                 match self.slots.get(&queue.base()) {
+                    _ if queue.lane() == deduplication::LANE => self.caches.relocate(queue, kind, segment, &moved),
                     Some(&slot) => self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved),
                     None => self.streams.relocate(queue, segment, &moved),
                 }
@@ -219,7 +221,7 @@ impl Shard {
     }
 
     /// Passes a confirm to the channel that published, or keeps it if that was an administrator or the shard itself.
-    fn confirm_here(
+    pub(super) fn confirm_here(
         &mut self,
         sessions: &mut impl Sessions,
         channel: ChannelKey,
@@ -296,6 +298,10 @@ impl Shard {
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
+        let arguments = self.topology.queue(id).and_then(|row| row.arguments.as_deref());
+        if let Some(cache) = arguments.and_then(|arguments| Cache::declared(id, arguments)) {
+            self.caches.host(partition, cache);
+        }
         self.settings_changed(id, self.settings_of(id));
     }
 
@@ -334,6 +340,7 @@ impl Shard {
         let mut hosted = self.queues.remove(slot as usize);
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         hosted.machine.drop_messages(&mut partition.logs);
+        self.drop_cache(queue);
         self.stats.queues_deleted += 1;
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
             self.ask_here(sessions, ask);

@@ -114,6 +114,7 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
 
 /// What only RingMQ has; one number per shard.
 pub(super) const SHARD: &[Family<ShardStats>] = families! { ShardStats:
+    Counter "ringmq_messages_deduplicated_total" NONE messages_deduplicated "Messages dropped because they had been taken before";
     Counter "ringmq_socket_received_bytes_total" NONE socket_received_bytes "Bytes read from AMQP sockets";
     Counter "ringmq_socket_sent_bytes_total" NONE socket_sent_bytes "Bytes written to AMQP sockets";
     Counter "ringmq_turns_total" NONE turns "Turns of the shard's loop in which there was something to do";

@@ -16,6 +16,7 @@ mod connection_limits;
 mod consumer_priority;
 mod consumer_timeout;
 mod dead_letter;
+mod deduplication;
 mod delayed;
 mod delayed_retry;
 mod durability;

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ALTERNATE_EXCHANGE, ExchangeType, hash, headers, random};
 use crate::error::{ChannelCode, ChannelError};
+use crate::ids::QueueId;
 use crate::model::arguments::{check_arguments, check_field, type_name};
 use crate::model::binding::BindingDefinition;
+use crate::model::deduplication::{self, Cache};
 use crate::model::field_table;
 use crate::model::vhost::Resource;
 
@@ -29,7 +31,7 @@ pub struct ExchangeDefinition {
     /// The arguments of the declare.
     #[serde(with = "field_table::exact")]
     pub arguments: FieldTable,
-    /// The number of its store in the log, if its type has one; given by the registrar.
+    /// The number of its store in the log, if it [has one](Self::has_store); given by the registrar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl ExchangeDefinition {
         if self.kind == ExchangeType::DelayedMessage {
             self.check_delayed_type()?;
         }
+        deduplication::check_arguments(exchange, &self.arguments)?;
         match self.routing_type() {
             ExchangeType::ConsistentHash => hash::check_arguments(exchange, &self.arguments)?,
             ExchangeType::Direct
@@ -65,7 +68,8 @@ impl ExchangeDefinition {
             | ExchangeType::ModulusHash
             | ExchangeType::Random
             | ExchangeType::LocalRandom
-            | ExchangeType::DelayedMessage => {}
+            | ExchangeType::DelayedMessage
+            | ExchangeType::MessageDeduplication => {}
         }
         match self.arguments.inner().get(ALTERNATE_EXCHANGE) {
             None | Some(AMQPValue::LongString(_)) => Ok(()),
@@ -98,7 +102,23 @@ impl ExchangeDefinition {
             | ExchangeType::Topic
             | ExchangeType::ModulusHash
             | ExchangeType::Random
-            | ExchangeType::DelayedMessage => Ok(()),
+            | ExchangeType::DelayedMessage
+            | ExchangeType::MessageDeduplication => Ok(()),
+        }
+    }
+
+    /// True if the exchange keeps messages or remembers them, in a store that has a number among the queues.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        self.kind == ExchangeType::DelayedMessage || self.cache(QueueId(0)).is_some()
+    }
+
+    /// The cache of an exchange that takes each message once; `store` is its number.
+    #[must_use]
+    pub fn cache(&self, store: QueueId) -> Option<Cache> {
+        match self.kind {
+            ExchangeType::MessageDeduplication => Some(Cache::new(store, &self.arguments)),
+            _ => Cache::declared(store, &self.arguments),
         }
     }
 

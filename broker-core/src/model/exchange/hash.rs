@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use crate::model::binding::tests::binding_id;
     use crate::model::properties::Properties;
+    use crate::model::routing::Routable;
 
     fn index(weights: &[(&str, u32)]) -> ConsistentHashIndex {
         let mut index = ConsistentHashIndex::default();
@@ -247,7 +248,8 @@ mod tests {
     fn chosen(index: &ConsistentHashIndex, key: &str) -> Option<BindingId> {
         let properties = Properties::default();
         let mut chosen = None;
-        index.find(&MatchInput::new(&[key], &properties, 0, 0), |ids| chosen = Some(ids[0]));
+        let message = Routable { routing_keys: &[key], properties: &properties, published_ms: 0, admitted: false };
+        index.find(&MatchInput::new(&message, 0), |ids| chosen = Some(ids[0]));
         chosen
     }
 

@@ -37,11 +37,14 @@ pub enum ExchangeType {
     /// As the type named by `x-delayed-type`, when the message is due.
     #[serde(rename = "x-delayed-message")]
     DelayedMessage,
+    /// Always, but for messages that came before.
+    #[serde(rename = "x-message-deduplication")]
+    MessageDeduplication,
 }
 
 impl ExchangeType {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -51,6 +54,7 @@ impl ExchangeType {
         Self::Random,
         Self::LocalRandom,
         Self::DelayedMessage,
+        Self::MessageDeduplication,
     ];
 
     /// The name in `exchange.declare`.
@@ -66,13 +70,8 @@ impl ExchangeType {
             Self::Random => "x-random",
             Self::LocalRandom => "x-local-random",
             Self::DelayedMessage => "x-delayed-message",
+            Self::MessageDeduplication => "x-message-deduplication",
         }
-    }
-
-    /// True if exchanges of this type keep messages, in a store that has a number among the queues.
-    #[must_use]
-    pub const fn has_store(self) -> bool {
-        matches!(self, Self::DelayedMessage)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{ChannelCode, ChannelError};
 use crate::model::binding::BindingId;
 use crate::model::headers::{HeaderValue, Headers};
 use crate::model::properties::Properties;
+use crate::model::routing::Routable;
 use crate::model::vhost::{Resource, ResourceKind};
 
 mod definition;
@@ -108,12 +109,8 @@ pub(crate) struct MatchInput<'a> {
 }
 
 impl<'a> MatchInput<'a> {
-    pub(crate) fn new(
-        routing_keys: &'a [&'a str],
-        properties: &'a Properties<'a>,
-        published_ms: u64,
-        draw: u64,
-    ) -> Self {
+    pub(crate) fn new(message: &Routable<'a>, draw: u64) -> Self {
+        let Routable { routing_keys, properties, published_ms, .. } = *message;
         Self { routing_keys, properties, published_ms, draw, headers: OnceCell::new() }
     }
 
@@ -165,7 +162,9 @@ impl ExchangeIndex {
         match definition.routing_type() {
             ExchangeType::Direct => Self::Direct(direct::DirectIndex::default()),
             // A type that is another's is none itself.
-            ExchangeType::Fanout | ExchangeType::DelayedMessage => Self::Fanout,
+            ExchangeType::Fanout | ExchangeType::DelayedMessage | ExchangeType::MessageDeduplication => {
+                Self::Fanout
+            }
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
             ExchangeType::ConsistentHash => {

@@ -53,7 +53,9 @@ impl Fixture {
     }
 
     fn route(&mut self, exchange: &str, keys: &[&str]) -> Vec<u64> {
-        self.table.route(self.id(exchange), keys, &Properties::default(), 0, &mut self.route);
+        let properties = &Properties::default();
+        let message = Routable { routing_keys: keys, properties, published_ms: 0, admitted: false };
+        self.table.route(self.id(exchange), &message, &mut self.route);
         self.route.queues().iter().map(|queue| queue.0).collect()
     }
 }
