@@ -11,6 +11,9 @@ use crate::admin::{ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, Qu
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
 
+/// Where listings of queues go on with the streams, beyond every place in the table of queues.
+const STREAMS: usize = 1 << 40;
+
 impl Shard {
     /// The shard whose copy of the topology is ahead of all others, and to which changes are sent.
     pub(crate) const REGISTRAR: ShardId = REGISTRAR;
@@ -48,14 +51,21 @@ impl Shard {
 
     /// Queues of this shard.
     pub(crate) fn list_queues(&self, vhost: Option<&str>, from: usize) -> (Vec<QueueInfo>, Option<usize>) {
-        self.list_hosted(from, |hosted, rows| {
+        if let Some(place) = from.checked_sub(STREAMS) {
+            return self.list_streams_of(vhost, place, |info, _, rows| rows.push(info));
+        }
+        let (rows, next) = self.list_hosted(from, |hosted, rows| {
             rows.extend(self.info_of(hosted).filter(|info| vhost.is_none_or(|vhost| vhost == &*info.vhost)));
-        })
+        });
+        (rows, next.or(Some(STREAMS)))
     }
 
     /// Consumers of the queues of this shard.
     pub(crate) fn list_consumers(&self, vhost: Option<&str>, from: usize) -> (Vec<ConsumerInfo>, Option<usize>) {
-        self.list_hosted(from, |hosted, rows| {
+        if let Some(place) = from.checked_sub(STREAMS) {
+            return self.list_streams_of(vhost, place, |_, consumers, rows| rows.extend(consumers));
+        }
+        let (rows, next) = self.list_hosted(from, |hosted, rows| {
             let row = self.topology.queue(hosted.id);
             let Some(row) = row.filter(|row| vhost.is_none_or(|vhost| vhost == &*row.vhost)) else {
                 return;
@@ -71,7 +81,27 @@ impl Shard {
                 exclusive: consumer.exclusive,
                 prefetch_count: consumer.prefetch_count,
             }));
-        })
+        });
+        (rows, next.or(Some(STREAMS)))
+    }
+
+    /// Goes through the table of streams from a place until there are enough rows.
+    fn list_streams_of<T>(
+        &self,
+        vhost: Option<&str>,
+        from: usize,
+        mut add: impl FnMut(QueueInfo, Vec<ConsumerInfo>, &mut Vec<T>),
+    ) -> (Vec<T>, Option<usize>) {
+        let mut rows = Vec::new();
+        for (place, info, consumers) in self.list_streams(from) {
+            if rows.len() >= SLICE_ROWS {
+                return (rows, Some(STREAMS + place));
+            }
+            if vhost.is_none_or(|vhost| vhost == &*info.vhost) {
+                add(info, consumers, &mut rows);
+            }
+        }
+        (rows, None)
     }
 
     /// The shard that runs a queue.
@@ -83,7 +113,7 @@ impl Shard {
     /// A queue of this shard.
     pub(crate) fn queue_info(&self, vhost: &str, name: &str) -> Option<QueueInfo> {
         let (id, _) = self.topology.find_queue(vhost, name)?;
-        self.info_of(self.hosted(id)?)
+        self.hosted(id).map_or_else(|| self.find_stream_info(id), |hosted| self.info_of(hosted))
     }
 
     fn hosted(&self, queue: QueueId) -> Option<&Hosted> {

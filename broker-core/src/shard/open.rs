@@ -143,8 +143,7 @@ pub(super) async fn shard(
             match definition.kind {
                 QueueType::Stream => {
                     let found = recovered.remove(&queue).and_then(|lanes| lanes.into_iter().next());
-                    let machine = shard.recovered_stream(queue, found);
-                    shard.host_stream(queue, *partition, machine);
+                    shard.host_stream(queue, *partition, found);
                 }
                 _ => shard.host(queue, *partition, machine_of(queue, id, &mut recovered)),
             }

@@ -15,13 +15,13 @@ use super::mailbox::{Answer, Ask, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
 use super::stats::ShardStats;
 use super::{Out, Shard};
+use crate::admin::{ConsumerInfo, QueueCounters, QueueInfo};
 use crate::error::{AmqpError, ChannelCode, ConnectionCode};
 use crate::ids::{ConsumerRef, DeliveryToken, QueueRef};
 use crate::model::queue::consumer::ChannelAddress;
 use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::stream::filter::Filter;
 use crate::model::stream::offset::OffsetSpec;
-use crate::model::stream::retention::Retention;
 use crate::model::stream::{Pump, Stream, StreamConsumer};
 use crate::model::vhost::Resource;
 use crate::session::{Sessions, Settlement};
@@ -40,6 +40,7 @@ struct Hosted {
     machine: Stream,
     /// It is being deleted: it takes no more commands.
     closing: bool,
+    counters: QueueCounters,
 }
 
 /// The streams of this shard.
@@ -68,6 +69,7 @@ impl Streams {
     /// Takes in a message. Returns the stream if it is to be pumped when the log has synced something.
     pub(super) fn push(&mut self, slot: u32, seq: Seq, position: Position, lsn: Lsn) -> Option<QueueId> {
         let hosted = &mut self.hosted[slot as usize];
+        hosted.counters.publish += 1;
         hosted.machine.push(seq, position, lsn).then_some(hosted.id)
     }
 
@@ -103,34 +105,17 @@ impl Streams {
 }
 
 impl Shard {
-    /// Takes in a stream of one of this shard's partitions.
-    pub(super) fn host_stream(&mut self, id: QueueId, partition: PartitionId, machine: Stream) {
-        self.streams.aging += usize::from(machine.retention().has_age());
-        let slot = self.streams.hosted.insert(Hosted { id, partition, machine, closing: false });
-        let slot = u32::try_from(slot).expect("memory ends before 2^32 streams");
-        self.streams.slots.insert(id, slot);
-    }
-
-    /// A stream that was declared on one of this shard's partitions.
-    pub(super) fn new_stream(&self, id: QueueId) -> Stream {
-        Stream::new(QueueRef { queue: id, shard: self.id }, self.retention_of(id))
-    }
-
-    /// A stream as it is in the durable log.
-    pub(super) fn recovered_stream(&self, id: QueueId, found: Option<RecoveredQueue>) -> Stream {
+    /// Takes in a stream of one of this shard's partitions, with what the durable log has of it.
+    pub(super) fn host_stream(&mut self, id: QueueId, partition: PartitionId, found: Option<RecoveredQueue>) {
         let at = QueueRef { queue: id, shard: self.id };
-        match found {
-            Some(found) => Stream::recovered(at, self.retention_of(id), found.next_seq, found.runs),
-            None => self.new_stream(id),
-        }
-    }
-
-    /// What a stream is to keep.
-    pub(super) fn retention_of(&self, id: QueueId) -> Retention {
-        let arguments = self.topology.queue(id).and_then(|row| row.arguments.as_deref());
-        let settings = arguments.and_then(|args| QueueSettings::effective(QueueType::Stream, args, None, None));
-        let (max_bytes, max_age_ms) = limits_of(settings.as_deref());
-        Retention::new(max_bytes, max_age_ms)
+        let machine = match found {
+            Some(found) => Stream::recovered(at, found.next_seq, found.runs),
+            None => Stream::new(at),
+        };
+        let hosted = Hosted { id, partition, machine, closing: false, counters: QueueCounters::default() };
+        let slot = u32::try_from(self.streams.hosted.insert(hosted)).expect("memory ends before 2^32 streams");
+        self.streams.slots.insert(id, slot);
+        self.stream_settings_changed(id, self.settings_of(id).as_deref());
     }
 
     /// What a stream of this shard is told to do has changed.
@@ -140,10 +125,19 @@ impl Shard {
         };
         let retention = self.streams.hosted[slot as usize].machine.retention_mut();
         self.streams.aging -= usize::from(retention.has_age());
-        let (max_bytes, max_age_ms) = limits_of(settings);
-        retention.set(max_bytes, max_age_ms);
+        match settings {
+            Some(settings) => retention.set(settings.max_length_bytes, settings.max_age_ms),
+            None => retention.set(None, None),
+        }
         self.streams.aging += usize::from(retention.has_age());
-        self.streams.unfinished.push(stream);
+        self.go_on_later(stream);
+    }
+
+    /// The stream is to be pumped at the next tick.
+    fn go_on_later(&mut self, stream: QueueId) {
+        if !self.streams.unfinished.contains(&stream) {
+            self.streams.unfinished.push(stream);
+        }
     }
 
     /// The stream is gone.
@@ -177,8 +171,7 @@ impl Shard {
         match hosted.machine.pump(&mut out, &mut partition.logs) {
             Pump::Idle => {}
             Pump::PageIn => partition.wait_for_pages(stream),
-            Pump::Turn if self.streams.unfinished.contains(&stream) => {}
-            Pump::Turn => self.streams.unfinished.push(stream),
+            Pump::Turn => self.go_on_later(stream),
         }
     }
 
@@ -227,12 +220,15 @@ impl Shard {
         tokens: &[DeliveryToken],
         settlement: Settlement,
     ) {
+        let Some(slot) = self.streams.slot(stream) else {
+            return;
+        };
+        let hosted = &mut self.streams.hosted[slot as usize];
         if settlement == Settlement::Ack {
             self.stats.messages_acknowledged += tokens.len() as u64;
+            hosted.counters.ack += tokens.len() as u64;
         }
-        if let Some(slot) = self.streams.slot(stream)
-            && self.streams.hosted[slot as usize].machine.settle(address, tokens)
-        {
+        if hosted.machine.settle(address, tokens) {
             self.pump_stream(sessions, stream);
         }
     }
@@ -349,14 +345,58 @@ impl Shard {
         self.request(sessions, TopologyRequest { reply_to: Some(reply_to), action });
     }
 
+    /// The streams of this shard from a place in their table on, and each one's consumers, for administrators.
+    pub(super) fn list_streams(&self, from: usize) -> impl Iterator<Item = (usize, QueueInfo, Vec<ConsumerInfo>)> {
+        let hosted = self.streams.hosted.iter().skip_while(move |(place, _)| *place < from);
+        hosted.filter_map(|(place, hosted)| {
+            let (info, consumers) = self.stream_info(hosted)?;
+            Some((place, info, consumers))
+        })
+    }
+
+    /// A stream of this shard and its consumers, for administrators.
+    pub(super) fn find_stream_info(&self, stream: QueueId) -> Option<QueueInfo> {
+        let slot = self.streams.slot(stream)?;
+        Some(self.stream_info(&self.streams.hosted[slot as usize])?.0)
+    }
+
+    fn stream_info(&self, hosted: &Hosted) -> Option<(QueueInfo, Vec<ConsumerInfo>)> {
+        let row = self.topology.queue(hosted.id)?;
+        let info = QueueInfo {
+            vhost: Arc::clone(&row.vhost),
+            name: Arc::clone(&row.name),
+            durable: row.durable,
+            auto_delete: row.auto_delete,
+            exclusive: false,
+            owner: None,
+            arguments: row.arguments.as_deref().cloned().unwrap_or_default(),
+            policy: row.policy.clone(),
+            shard: self.id,
+            partition: hosted.partition,
+            deleting: hosted.closing,
+            messages_ready: hosted.machine.message_count(),
+            messages_unacknowledged: hosted.machine.unacked_count(),
+            consumers: hosted.machine.consumer_count() as u64,
+            exclusive_consumer_tag: None,
+            counters: QueueCounters { deliver: hosted.machine.delivered_count(), ..hosted.counters },
+        };
+        let consumers = hosted.machine.consumers().map(|consumer| ConsumerInfo {
+            vhost: Arc::clone(&row.vhost),
+            queue: Arc::clone(&row.name),
+            shard: consumer.address.shard,
+            channel: consumer.address.channel,
+            consumer: consumer.id,
+            consumer_tag: Arc::clone(&consumer.consumer_tag),
+            ack_required: true,
+            exclusive: consumer.exclusive,
+            prefetch_count: consumer.prefetch_count,
+        });
+        Some((info, consumers.collect()))
+    }
+
     fn cancel_readers(&mut self, sessions: &mut impl Sessions, slot: u32) {
         for StreamConsumer { address, id, .. } in self.streams.hosted[slot as usize].machine.take_consumers() {
             self.cancel_consumer(sessions, address, id);
         }
     }
-}
-
-/// What a stream keeps: at most so many bytes, for so many milliseconds.
-fn limits_of(settings: Option<&QueueSettings>) -> (Option<u64>, Option<u64>) {
-    settings.map_or((None, None), |settings| (settings.max_length_bytes, settings.max_age_ms))
 }

@@ -276,7 +276,7 @@ impl Shard {
         {
             let id = QueueId(definition.id);
             match definition.kind {
-                QueueType::Stream => self.host_stream(id, *partition, self.new_stream(id)),
+                QueueType::Stream => self.host_stream(id, *partition, None),
                 _ => self.host(id, *partition, Queue::new(QueueRef { queue: id, shard: self.id })),
             }
             self.stats.queues_created += 1;
@@ -305,8 +305,8 @@ impl Shard {
         self.settings_changed(id, self.settings_of(id));
     }
 
-    /// What holds for a queue, from its arguments and its policies.
-    fn settings_of(&self, queue: QueueId) -> Option<Box<QueueSettings>> {
+    /// What holds for a queue or stream, from its arguments and its policies.
+    pub(super) fn settings_of(&self, queue: QueueId) -> Option<Box<QueueSettings>> {
         let row = self.topology.queue(queue)?;
         let none = FieldTable::default();
         let policy = row.policy.as_deref();

@@ -406,3 +406,42 @@ fn the_oldest_messages_go_beyond_the_limit_in_bytes_and_offsets_go_on() {
         assert_eq!(read(&mut consumer, 1).await, numbered(1000..1001));
     });
 }
+
+#[test]
+fn messages_go_when_they_are_too_old_but_for_the_newest() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        declare_with(&session, "s", DURABLE, [("x-max-age", text("1s"))]).await.unwrap();
+        publish(&session, "s", 0..50).await;
+        while message_count(&session, "s").await > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let mut consumer = consume_from(&session, "s", text("first")).await;
+        publish(&session, "s", 50..52).await;
+        assert_eq!(read(&mut consumer, 3).await, numbered(49..52));
+    });
+}
+
+#[test]
+fn a_stream_larger_than_the_window_is_read_from_disk_by_many_at_once() {
+    own_process(&[], async |broker| {
+        let session = stream(broker, "s").await;
+        let filler =
+            BasicProperties::default().with_type("x".repeat(200).into()).with_app_id("y".repeat(200).into());
+        for round in 0..30 {
+            publish_with(&session, "s", round * 1000..(round + 1) * 1000, filler.clone()).await;
+        }
+        broker.crash();
+        let session = stream(broker, "s").await;
+        let mut readers = Vec::new();
+        for start in [0, 5000, 29_000, 17_000, 11_111] {
+            let channel = session.connection.create_channel().await.unwrap();
+            readers.push((start, consume_from(&channel, "s", AMQPValue::LongInt(start)).await, channel));
+        }
+        for (start, consumer, _) in &mut readers {
+            let start = u32::try_from(*start).unwrap();
+            assert_eq!(read(consumer, 1000).await, numbered(start..start + 1000));
+        }
+    });
+}

@@ -253,6 +253,16 @@ impl Extents {
         Load::Loaded
     }
 
+    /// Entries in memory.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let entries = |piece: &Piece| match piece {
+            Piece::Entries(entries) => entries.len(),
+            Piece::Run(_) => 0,
+        };
+        self.pieces.iter().map(entries).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn counted_bytes(&self) -> u64 {
         let bytes = |piece: &Piece| match piece {

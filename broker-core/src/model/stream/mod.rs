@@ -57,6 +57,8 @@ pub struct Stream {
     uncommitted: VecDeque<(Lsn, Seq)>,
     extents: Extents,
     retention: Retention,
+    /// Deliveries since the stream was made or the broker started.
+    delivered: u64,
     readers: Slab<Reader>,
     /// Readers that have credit and something to read.
     ring: VecDeque<usize>,
@@ -69,20 +71,21 @@ pub struct Stream {
 impl Stream {
     /// An empty stream.
     #[must_use]
-    pub fn new(at: QueueRef, retention: Retention) -> Self {
-        Self::recovered(at, retention, Seq(1), Vec::new())
+    pub fn new(at: QueueRef) -> Self {
+        Self::recovered(at, Seq(1), Vec::new())
     }
 
     /// A stream as it was recovered from the durable log.
     #[must_use]
-    pub fn recovered(at: QueueRef, retention: Retention, next_seq: Seq, runs: Vec<Run>) -> Self {
+    pub fn recovered(at: QueueRef, next_seq: Seq, runs: Vec<Run>) -> Self {
         Self {
             at,
             next_seq: next_seq.0,
             committed: Seq(next_seq.0 - 1),
             uncommitted: VecDeque::new(),
             extents: Extents::recovered(runs),
-            retention,
+            retention: Retention::default(),
+            delivered: 0,
             readers: Slab::new(),
             ring: VecDeque::new(),
             at_end: Vec::new(),
@@ -101,6 +104,12 @@ impl Stream {
     #[must_use]
     pub fn unacked_count(&self) -> u64 {
         self.readers.iter().map(|(_, reader)| u64::from(reader.unacked())).sum()
+    }
+
+    /// Deliveries since the stream was made or the broker started.
+    #[must_use]
+    pub fn delivered_count(&self) -> u64 {
+        self.delivered
     }
 
     /// Consumers.
@@ -218,7 +227,14 @@ impl Stream {
         let end = Seq(self.next_seq);
         let mut waits = self.retention.apply(&mut self.extents, log, self.at.queue, end) == Load::NeedsPageIn;
         let (at, committed) = (self.at, self.committed);
-        let mut source = Source { at, extents: &self.extents, log, committed, properties: &mut self.properties };
+        let mut source = Source {
+            at,
+            extents: &self.extents,
+            log,
+            committed,
+            properties: &mut self.properties,
+            delivered: &mut self.delivered,
+        };
         let mut stalled = VecDeque::new();
         for _ in 0..PUMP_TURNS {
             let Some(slot) = self.ring.pop_front() else {

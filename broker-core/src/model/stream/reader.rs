@@ -73,6 +73,7 @@ pub(super) struct Source<'a> {
     pub(super) committed: Seq,
     /// Room for properties with the offset in them.
     pub(super) properties: &'a mut Vec<u8>,
+    pub(super) delivered: &'a mut u64,
 }
 
 /// A consumer and its cursor.
@@ -146,7 +147,8 @@ impl Reader {
             match source.log.read(entry.position) {
                 Ok(Some(payload)) => {
                     if let Some(message) = Message::from_stored(payload) {
-                        self.offer(out, source.at, source.properties, entry.seq, message);
+                        let offered = self.offer(out, source.at, source.properties, entry.seq, message);
+                        *source.delivered += u64::from(offered);
                     }
                 }
                 Ok(None) => {
@@ -192,7 +194,7 @@ impl Reader {
         }
     }
 
-    /// Delivers a message if the consumer wants it.
+    /// Delivers a message if the consumer wants it. Returns whether it does.
     fn offer(
         &mut self,
         out: &mut impl Outlet,
@@ -200,9 +202,9 @@ impl Reader {
         properties: &mut Vec<u8>,
         seq: Seq,
         message: Message<'_>,
-    ) {
+    ) -> bool {
         if self.consumer.filter.as_ref().is_some_and(|filter| !filter.matches(message.properties)) {
-            return;
+            return false;
         }
         header::set_long(message.properties, OFFSET, offset_of(seq), properties);
         let message = Message { properties, ..message };
@@ -213,6 +215,7 @@ impl Reader {
         let channel = address.channel;
         let delivery = Delivery { channel, consumer: id, queue, token, redelivered: false, message };
         out.deliver(address.shard, delivery);
+        true
     }
 }
 

@@ -26,13 +26,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Limits in bytes and milliseconds.
-    #[must_use]
-    pub fn new(max_bytes: Option<u64>, max_age_ms: Option<u64>) -> Self {
-        Self { max_bytes, max_age_ms, ..Self::default() }
-    }
-
-    /// New limits; what was begun for the old ones is dropped.
+    /// New limits, in bytes and milliseconds; what was begun for the old ones is dropped.
     pub fn set(&mut self, max_bytes: Option<u64>, max_age_ms: Option<u64>) {
         *self = Self { max_bytes, max_age_ms, now_ms: self.now_ms, oldest: self.oldest, ..Self::default() };
     }

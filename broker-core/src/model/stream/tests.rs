@@ -17,6 +17,11 @@ use crate::session::Delivery;
 
 const STREAM: QueueId = QueueId(1);
 const OTHER: QueueId = QueueId(2);
+/// Bytes and milliseconds that a stream keeps.
+type Limits = (Option<u64>, Option<u64>);
+
+const NO_LIMITS: Limits = (None, None);
+
 const DIR: &str = "/log";
 
 fn channel(slot: u32) -> ChannelAddress {
@@ -70,10 +75,11 @@ fn open(fs: &SimFs) -> (Logs, Option<broker_store::RecoveredQueue>) {
 }
 
 impl Bench {
-    fn new(retention: Retention) -> Self {
+    fn new(retention: Limits) -> Self {
         let fs = SimFs::new(1);
         let (logs, _) = open(&fs);
-        let stream = Stream::new(QueueRef { queue: STREAM, shard: ShardId(0) }, retention);
+        let mut stream = Stream::new(QueueRef { queue: STREAM, shard: ShardId(0) });
+        stream.retention_mut().set(retention.0, retention.1);
         let (out, consumers, other) = (Delivered::default(), Vec::new(), VecDeque::new());
         Self { fs, logs, stream, out, consumers, other, other_seq: 0, moved: 0 }
     }
@@ -198,13 +204,14 @@ impl Bench {
     }
 
     /// The process dies; what was synced is found again.
-    fn crash(&mut self, retention: Retention) {
+    fn crash(&mut self, retention: Limits) {
         self.fs.power_cut();
         let (logs, found) = open(&self.fs);
         let found = found.expect("the stream has messages");
         self.logs = logs;
         let at = self.stream.at;
-        self.stream = Stream::recovered(at, retention, found.next_seq, found.runs);
+        self.stream = Stream::recovered(at, found.next_seq, found.runs);
+        self.stream.retention_mut().set(retention.0, retention.1);
         self.consumers.clear();
         self.out.0.clear();
         self.other.clear();
@@ -225,7 +232,7 @@ fn span(first: u64, end: u64) -> Spans {
 
 #[test]
 fn nothing_is_delivered_before_it_is_on_disk() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     let consumer = bench.consume(OffsetSpec::Next, 10);
     bench.append(0);
     assert_eq!(bench.stream.pump(&mut bench.out, &mut bench.logs), Pump::Idle);
@@ -236,9 +243,10 @@ fn nothing_is_delivered_before_it_is_on_disk() {
 
 #[test]
 fn every_offset_begins_where_it_says_over_many_segments() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     bench.publish(3000);
     assert!(bench.logs.durable.figures().segments > 10);
+    assert!(bench.stream.extents.entries() < 400, "sealed segments are left to their indexes");
     for (offset, first) in [
         (OffsetSpec::First, 0),
         (OffsetSpec::Last, 2999),
@@ -253,7 +261,7 @@ fn every_offset_begins_where_it_says_over_many_segments() {
 
 #[test]
 fn a_time_is_found_over_many_segments() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     for number in 0..3000 {
         bench.append(1000 + number / 3 * 10);
     }
@@ -266,7 +274,7 @@ fn a_time_is_found_over_many_segments() {
 
 #[test]
 fn consumers_at_different_places_do_not_disturb_each_other() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     bench.publish(2000);
     let starts = [0, 1990, 300, 1200, 7];
     let consumers: Vec<u32> = starts.iter().map(|start| bench.consume(OffsetSpec::Offset(*start), 3)).collect();
@@ -278,7 +286,7 @@ fn consumers_at_different_places_do_not_disturb_each_other() {
 
 #[test]
 fn a_settled_delivery_of_a_consumer_that_went_is_nobody_s_credit() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     bench.publish(10);
     let gone = bench.consume(OffsetSpec::First, 2);
     let tokens: Vec<DeliveryToken> = bench.out.0.drain(..).map(|(_, _, token, _)| token).collect();
@@ -291,7 +299,7 @@ fn a_settled_delivery_of_a_consumer_that_went_is_nobody_s_credit() {
 
 #[test]
 fn a_stream_keeps_within_its_limit_in_bytes() {
-    let mut bench = Bench::new(Retention::new(Some(20_000), None));
+    let mut bench = Bench::new((Some(20_000), None));
     for _ in 0..40 {
         bench.publish(100);
         let end = bench.stream.next_seq - 1;
@@ -304,11 +312,11 @@ fn a_stream_keeps_within_its_limit_in_bytes() {
 
 #[test]
 fn the_newest_message_stays_so_that_offsets_go_on_after_a_crash() {
-    let mut bench = Bench::new(Retention::new(Some(1), None));
+    let mut bench = Bench::new((Some(1), None));
     bench.publish(500);
     assert_eq!(bench.all(), span(499, 500));
     bench.others(600);
-    bench.crash(Retention::new(Some(1), None));
+    bench.crash((Some(1), None));
     assert_eq!(bench.all(), span(499, 500));
     bench.publish(1);
     assert_eq!(bench.all(), span(500, 501));
@@ -316,7 +324,7 @@ fn the_newest_message_stays_so_that_offsets_go_on_after_a_crash() {
 
 #[test]
 fn messages_go_when_they_are_too_old() {
-    let mut bench = Bench::new(Retention::new(None, Some(1000)));
+    let mut bench = Bench::new((None, Some(1000)));
     for number in 0..2000 {
         bench.append(number);
     }
@@ -331,7 +339,7 @@ fn messages_go_when_they_are_too_old() {
 
 #[test]
 fn a_segment_that_is_rewritten_keeps_the_stream() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     let behind = bench.consume(OffsetSpec::First, 2);
     for _ in 0..30 {
         bench.publish(5);
@@ -340,14 +348,14 @@ fn a_segment_that_is_rewritten_keeps_the_stream() {
     assert!(bench.moved > 0, "nothing was rewritten");
     bench.publish(300);
     assert_eq!(bench.drain(behind), span(0, 450));
-    bench.crash(Retention::default());
+    bench.crash(NO_LIMITS);
     assert_eq!(bench.all(), span(0, 450));
     assert_eq!(bench.stream.extents.bytes(), bench.stream.extents.counted_bytes());
 }
 
 #[test]
 fn a_deleted_stream_leaves_nothing_live() {
-    let mut bench = Bench::new(Retention::default());
+    let mut bench = Bench::new(NO_LIMITS);
     bench.publish(1000);
     bench.stream.drop_messages(&mut bench.logs);
     bench.run();
@@ -379,7 +387,7 @@ proptest! {
 
     #[test]
     fn every_reader_sees_every_offset_once_in_order(actions in prop::collection::vec(action(), 1..40)) {
-        let mut bench = Bench::new(Retention::default());
+        let mut bench = Bench::new(NO_LIMITS);
         let mut published = 0;
         let mut readers: Vec<u64> = Vec::new();
         for action in actions {
@@ -401,7 +409,7 @@ proptest! {
                 }
                 Action::Drain(_) => {}
                 Action::Crash if published > 0 => {
-                    bench.crash(Retention::default());
+                    bench.crash(NO_LIMITS);
                     readers.clear();
                 }
                 Action::Crash => {}
