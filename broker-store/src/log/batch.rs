@@ -73,8 +73,13 @@ impl Log {
 
     /// True if no segment is ready and less than a quarter of the active one is left.
     pub(super) fn is_short_of_room(&self) -> bool {
-        self.ready.is_empty()
-            && self.active.as_ref().is_none_or(|active| active.offset > self.options.segment_bytes / 4 * 3)
+        self.ready.is_empty() && self.active.as_ref().is_none_or(|active| self.is_filled(active, 3))
+    }
+
+    /// True if more than so many quarters of the active segment are used up, of its bytes or of the records that it may have.
+    pub(super) fn is_filled(&self, active: &Active, quarters: u32) -> bool {
+        active.offset > self.options.segment_bytes / 4 * quarters
+            || active.builder.len() > (self.options.max_segment_records / 4 * quarters) as usize
     }
 
     /// Opens a batch if none is open.

@@ -109,8 +109,7 @@ impl Log {
     /// True early in the active segment: the one before it is probably dead soon and can be used again, which saves
     /// zeroing a new one.
     fn may_become_dead(&self) -> bool {
-        let quarter = self.options.segment_bytes / 4;
-        self.active.as_ref().is_some_and(|active| active.offset < quarter && active.zeroed)
+        self.active.as_ref().is_some_and(|active| active.zeroed && !self.is_filled(active, 1))
     }
 
     fn poll_seal(&mut self) -> Option<Op> {

@@ -80,6 +80,18 @@ fn steady_flow_uses_the_same_files_again() {
 }
 
 #[test]
+fn a_segment_that_is_full_of_small_records_is_followed_by_another() {
+    let mut driver = Driver::fresh(small(LogKind::Durable));
+    for seq in 1..200 {
+        // A segment has all the records that it may have while it still has most of its bytes.
+        let targets: Vec<_> = (1..=40).map(|queue| (QueueId(queue), Seq(seq))).collect();
+        driver.log.append(&targets, &[&[1]]).unwrap();
+        driver.settle();
+    }
+    assert!(driver.log.figures().segments > 10);
+}
+
+#[test]
 fn a_full_disk_refuses_messages_and_takes_acks_until_there_is_room() {
     let mut driver = Driver::fresh(small(LogKind::Durable));
     driver.fs.set_faults(Faults { capacity: Some(60 << 10), ..Faults::default() });
