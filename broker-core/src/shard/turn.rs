@@ -267,7 +267,7 @@ impl Shard {
             _ => {}
         }
         for queue in &applied.policy_changed {
-            if self.slots.contains_key(queue) {
+            if self.slots.contains_key(queue) || self.streams.slot(*queue).is_some() {
                 self.settings_changed(*queue, self.settings_of(*queue));
             }
         }
