@@ -37,16 +37,18 @@ pub(super) async fn single_node(_: Caller) -> Response {
     reply::json(&json!({"status": "ok", "reason": "single node cluster"}))
 }
 
-/// Fails while a log takes no more work.
+/// Fails while an alarm is set, or while a log takes no more work.
 pub(super) async fn alarms(State(api): State<Arc<Api>>, _: Caller) -> ApiResult {
     let stats = total(&api.admin.stats().await?);
-    if stats.log_poisoned == 0 {
+    let resources = [("memory", stats.memory_alarm), ("disk", stats.disk_alarm + stats.log_poisoned)];
+    let set = resources.into_iter().filter(|(_, shards)| *shards > 0);
+    let alarms: Vec<Value> =
+        set.map(|(resource, _)| json!({"node": api.identity.node, "resource": resource})).collect();
+    if alarms.is_empty() {
         return Ok(healthy());
     }
-    let alarm = json!({"node": api.identity.node, "resource": "disk"});
-    Ok(failed(
-        &json!({"status": "failed", "reason": "There are alarms in effect in the cluster", "alarms": [alarm]}),
-    ))
+    let reason = "There are alarms in effect in the cluster";
+    Ok(failed(&json!({"status": "failed", "reason": reason, "alarms": alarms})))
 }
 
 pub(super) async fn alarms_of_node(
