@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::backlog::Backlog;
+use crate::conformance::Conformance;
 use crate::crash::Crash;
 use crate::fuzz::Fuzz;
 use crate::sim::Sim;
@@ -18,6 +19,7 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("doc", doc),
     ("test", test::run),
+    ("conformance", |workspace| Conformance::default().run(workspace)),
     ("sim smoke", |workspace| Sim::smoke().run(workspace)),
     ("fuzz smoke", |workspace| Fuzz::smoke().run(workspace)),
     ("crash smoke", |workspace| Crash::smoke().run(workspace)),
