@@ -70,8 +70,6 @@ pub struct Defaults {
     pub tags: Vec<String>,
     /// What the user may configure, write to and read from in the virtual host: regular expressions.
     pub permissions: [String; 3],
-    /// Type of queues that are declared without `x-queue-type`, in virtual hosts without a default of their own.
-    pub queue_type: String,
     /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
     pub consumer_timeout_ms: Option<u64>,
 }
@@ -85,7 +83,6 @@ impl Default for Defaults {
             password: DEFAULT_USER.to_owned(),
             tags: vec!["administrator".to_owned()],
             permissions: [".*", ".*", ".*"].map(str::to_owned),
-            queue_type: "classic".to_owned(),
             consumer_timeout_ms: Some(30 * 60 * 1000),
         }
     }

@@ -3,7 +3,8 @@
 //! docs/configuration.md is made from this table.
 
 use super::settings::{Settings, Watermark};
-use super::value::{address, boolean, bytes, fraction, limit, number};
+use super::value::{address, boolean, bytes, fraction, ip, limit, log_level, number};
+use super::without_effect::WITHOUT_EFFECT;
 use crate::amqp::{CertLogin, MIN_FRAME_MAX, Mechanism, SanType};
 
 /// A key of the configuration file.
@@ -16,26 +17,6 @@ pub(super) struct Key {
     pub(super) meaning: &'static str,
     set: fn(&mut Settings, &str, &str) -> Result<(), String>,
 }
-
-/// Keys of RabbitMQ that are accepted so that its files can be read, and change nothing; with the reason.
-pub(super) const WITHOUT_EFFECT: [(&str, &str); 16] = [
-    ("cluster_name", "there is one node"),
-    ("cluster_partition_handling", "there is one node"),
-    ("collect_statistics", "statistics are always collected"),
-    ("collect_statistics_interval", "statistics are read when somebody asks"),
-    ("disk_monitor.$name", "the disk is looked at every second"),
-    ("management_agent.$name", "there is no agent"),
-    ("memory_monitor_interval", "memory is looked at every second"),
-    ("mnesia_table_loading_retry_limit", "there is no Mnesia"),
-    ("mnesia_table_loading_retry_timeout", "there is no Mnesia"),
-    ("num_acceptors.$name", "every shard accepts"),
-    ("queue_leader_locator", "there is one node"),
-    ("queue_master_locator", "there is one node"),
-    ("reverse_dns_lookups", "names are not looked up"),
-    ("tcp_listen_options.$name", "sockets have TCP_NODELAY and the system's other defaults"),
-    ("vm_memory_calculation_strategy", "resident memory counts"),
-    ("vm_memory_high_watermark_paging_ratio", "messages are on disk at any time"),
-];
 
 /// All keys, by subject.
 pub(super) const KEYS: &[Key] = &[
@@ -315,15 +296,6 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "load_definitions",
-        default: "",
-        meaning: "A file of definitions, as RabbitMQ exports them, that is imported at every start.",
-        set: |settings, _, value| {
-            settings.load_definitions = Some(value.into());
-            Ok(())
-        },
-    },
-    Key {
         name: "heartbeat",
         default: "60",
         meaning: "Heartbeat interval that is proposed to clients, in seconds. 0 proposes none.",
@@ -406,13 +378,11 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "default_queue_type",
         default: "classic",
-        meaning: "Type of queues that are declared without `x-queue-type`, in virtual hosts without a type of their own.",
-        set: |settings, _, value| match value {
-            "classic" | "quorum" | "stream" => {
-                settings.default_queue_type = value.to_owned();
-                Ok(())
-            }
-            _ => Err("expected classic, quorum or stream".to_owned()),
+        meaning: "Type of queues that are declared without `x-queue-type`: `classic` is the only value here. A virtual host can have a \
+                  default of its own.",
+        set: |_, _, value| match value {
+            "classic" => Ok(()),
+            _ => Err("expected classic; other defaults are set on a virtual host".to_owned()),
         },
     },
     Key {
@@ -456,13 +426,13 @@ pub(super) const KEYS: &[Key] = &[
         name: "log.console.level",
         default: "info",
         meaning: "What is logged: `debug`, `info`, `warning`, `error`, `critical` or `none`. `--log` overrides it.",
-        set: |settings, _, value| set_log_level(settings, value),
+        set: |settings, _, value| log_level(value).map(|level| level.clone_into(&mut settings.log.level)),
     },
     Key {
         name: "log.default.level",
         default: "",
         meaning: "As `log.console.level`.",
-        set: |settings, _, value| set_log_level(settings, value),
+        set: |settings, _, value| log_level(value).map(|level| level.clone_into(&mut settings.log.level)),
     },
     Key {
         name: "log.console.formatter",
@@ -511,23 +481,6 @@ pub(super) const KEYS: &[Key] = &[
         set: |settings, _, value| ip(value).map(|ip| settings.prometheus.ip = Some(ip)),
     },
 ];
-
-fn ip(value: &str) -> Result<std::net::IpAddr, String> {
-    value.parse().map_err(|_| "expected an IP address".to_owned())
-}
-
-fn set_log_level(settings: &mut Settings, value: &str) -> Result<(), String> {
-    let level = match value {
-        "debug" | "info" | "error" => value,
-        "notice" => "info",
-        "warning" => "warn",
-        "critical" | "alert" | "emergency" => "error",
-        "none" => "off",
-        _ => return Err("expected debug, info, warning, error, critical or none".to_owned()),
-    };
-    level.clone_into(&mut settings.log.level);
-    Ok(())
-}
 
 /// Sets a key, or says why it cannot be set.
 pub(super) fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {

@@ -10,6 +10,7 @@ mod keys;
 mod reference;
 mod settings;
 mod value;
+mod without_effect;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, WITHOUT_EFFECT};
+use super::keys::KEYS;
+use super::without_effect::WITHOUT_EFFECT;
 
 const INTRODUCTION: &str = "\
 # Configuration

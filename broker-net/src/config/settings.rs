@@ -40,12 +40,8 @@ pub struct Settings {
     pub(super) default_user_tags_set: bool,
     /// What the file sets to no effect, one sentence each.
     pub without_effect: Vec<String>,
-    /// Type of queues that are declared without `x-queue-type`.
-    pub default_queue_type: String,
     /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
     pub consumer_timeout_ms: Option<u64>,
-    /// Definitions to import at start.
-    pub load_definitions: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
     /// Where the management API listens.
@@ -140,9 +136,7 @@ impl Default for Settings {
             default_user_tags: vec!["administrator".to_owned()],
             default_user_tags_set: false,
             without_effect: Vec::new(),
-            default_queue_type: "classic".to_owned(),
             consumer_timeout_ms: Some(1_800_000),
-            load_definitions: None,
             log: Log { level: "info".to_owned(), json: false, off: false },
             management: Listener::default(),
             prometheus: Listener::default(),

@@ -88,6 +88,23 @@ pub(super) fn any() -> IpAddr {
     }
 }
 
+/// An IP address.
+pub(super) fn ip(text: &str) -> Result<IpAddr, Refusal> {
+    text.parse().map_err(|_| "expected an IP address".to_owned())
+}
+
+/// The filter of one of RabbitMQ's log levels.
+pub(super) fn log_level(text: &str) -> Result<&'static str, Refusal> {
+    match text {
+        "debug" => Ok("debug"),
+        "info" | "notice" => Ok("info"),
+        "warning" => Ok("warn"),
+        "error" | "critical" | "alert" | "emergency" => Ok("error"),
+        "none" => Ok("off"),
+        _ => Err("expected debug, info, warning, error, critical or none".to_owned()),
+    }
+}
+
 /// A fraction from 0 to 1, in thousandths.
 pub(super) fn fraction(text: &str) -> Result<u32, Refusal> {
     match text.parse::<f64>() {
