@@ -54,7 +54,8 @@ const BANNED: &[(&str, &str)] = &[
 ];
 
 /// A thread that sleeps orders nothing. These places poll for something that another process does.
-const SLEEPERS: &[&str] = &["broker-net/src/ctl/check.rs", "broker-net/src/startup/ports.rs", "xtask/src/broker.rs"];
+const SLEEPERS: &[&str] =
+    &["broker-net/src/ctl/check.rs", "broker-net/src/startup/ports.rs", "xtask/src/broker.rs"];
 const SLEEP: &str = concat!("thread::", "sleep");
 
 /// A Rust source file, read.
