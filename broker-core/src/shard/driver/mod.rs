@@ -240,8 +240,6 @@ where
         glommio::spawn_local(handle.clone().committed(bell.clone(), ends.results.clone())).detach();
     }
     glommio::spawn_local(handle.clone().pump(fs, seed.catalog)).detach();
-    // Recovered queues may have something to do though nobody speaks to them.
-    handle.enter(|_, _| ());
     let serving = glommio::spawn_local(serve(handle.clone()));
     let _ = seed.ready.send(Ok(found));
     while let Some(control) = bell.recv(&seed.control).await {
