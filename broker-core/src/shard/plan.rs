@@ -314,13 +314,17 @@ impl<'a> Planner<'a> {
         settings::check_equivalent(resource, row.kind, row.arguments.as_deref().unwrap_or(&none), arguments)
     }
 
-    /// What a queue that does not exist yet may be, in RabbitMQ's order: the permissions for its dead-letter exchange, the arguments, the
+    /// What a queue that does not exist yet may be, in RabbitMQ's order: its name from the server, the permissions for its dead-letter exchange, the arguments, the
     /// properties.
     fn check_new_queue(&self, resource: Resource<'_>, command: &Command) -> Result<QueueType, ChannelError> {
         const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
-        let Command::QueueDeclare { durable, exclusive, auto_delete, arguments, .. } = command else {
+        let Command::QueueDeclare { generated, durable, exclusive, auto_delete, arguments, .. } = command else {
             return Ok(QueueType::default());
         };
+        if let Some(kind) = QueueType::of(arguments).filter(|kind| *generated && *kind != QueueType::Classic) {
+            let text = format!("Cannot declare a server-named queue for type {}", kind.module());
+            return Err(ChannelCode::PreconditionFailed.error(text));
+        }
         match arguments.inner().get(DEAD_LETTER_EXCHANGE) {
             None => {}
             Some(AMQPValue::LongString(exchange)) => {

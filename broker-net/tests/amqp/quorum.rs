@@ -179,6 +179,16 @@ fn quorum_queue_must_be_durable_and_nobodys_own() {
 }
 
 #[test]
+fn quorum_queue_has_a_name_of_the_client() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        let refused = declare_with(&session, "", FieldTable::default()).await;
+        let text = "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue";
+        assert_eq!(error_of(refused), (406, text.to_owned()));
+    });
+}
+
+#[test]
 fn global_prefetch_is_540() {
     scenario(async |broker| {
         let session = broker.open().await;
