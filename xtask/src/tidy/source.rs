@@ -53,9 +53,15 @@ const BANNED: &[(&str, &str)] = &[
     (concat!("XX", "X"), "write an issue instead"),
 ];
 
-/// A thread that sleeps orders nothing. These places poll for something that another process does.
-const SLEEPERS: &[&str] =
-    &["broker-net/src/ctl/check.rs", "broker-net/src/startup/ports.rs", "xtask/src/broker.rs"];
+/// A thread that sleeps orders nothing. These places poll for something that another process does, or let the time of a
+/// message in it run out.
+const SLEEPERS: &[&str] = &[
+    "broker-net/src/ctl/check.rs",
+    "broker-net/src/startup/ports.rs",
+    "xtask/src/broker.rs",
+    "xtask/src/conformance/peer.rs",
+    "xtask/src/conformance/player.rs",
+];
 const SLEEP: &str = concat!("thread::", "sleep");
 
 /// A Rust source file, read.
