@@ -7,7 +7,9 @@ use broker_store::QueueId;
 use super::admin::ADMIN_CONNECTION;
 use super::mailbox::{Answer, Ask, Op, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
+use super::stats::ShardStats;
 use super::{Out, Shard};
+use crate::admin::QueueCounters;
 use crate::error::{AmqpError, ChannelCode};
 use crate::ids::{
     ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
@@ -55,6 +57,7 @@ impl Shard {
         hosted.machine.settle(&mut partition.logs, address, tokens, settlement);
         if settlement == Settlement::Ack {
             self.stats.messages_acknowledged += tokens.len() as u64;
+            hosted.counters.ack += tokens.len() as u64;
         }
         self.pump(sessions, slot);
     }
@@ -102,7 +105,10 @@ impl Shard {
             dead_letters: &mut self.dead_letters,
             me: self.id,
         };
-        match hosted.machine.pump(&mut out, &mut partition.logs, self.now_ms) {
+        let before = delivered(out.stats);
+        let pumped = hosted.machine.pump(&mut out, &mut partition.logs, self.now_ms);
+        count_deliveries(&mut hosted.counters, before, out.stats);
+        match pumped {
             Pump::Idle => {}
             Pump::Again => {
                 if !std::mem::replace(&mut hosted.unfinished, true) {
@@ -252,12 +258,14 @@ impl Shard {
         let id = hosted.id;
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
+        let counters = &mut hosted.counters;
         let (peers, stats, desk, me) = (&mut self.peers, &mut self.stats, &mut self.desk, self.id);
         let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, self.now_ms, |got| {
             match no_ack {
-                true => stats.messages_delivered_get_auto_ack += 1,
-                false => stats.messages_delivered_get_manual_ack += 1,
-            }
+                true => (stats.messages_delivered_get_auto_ack += 1, counters.get_no_ack += 1),
+                false => (stats.messages_delivered_get_manual_ack += 1, counters.get += 1),
+            };
+            counters.redeliver += u64::from(got.redelivered);
             stats.messages_redelivered += u64::from(got.redelivered);
             if connection == ADMIN_CONNECTION && shard == me {
                 return desk.got(request, QueueRef { queue: id, shard }, &got);
@@ -279,6 +287,7 @@ impl Shard {
             Get::Done => {}
             Get::Empty => {
                 self.stats.messages_get_empty += 1;
+                self.queues[slot as usize].counters.get_empty += 1;
                 self.answer(sessions, ask.reply_to, Answer::BasicGetEmpty);
             }
             Get::PageIn(_) => {
@@ -401,6 +410,23 @@ impl Shard {
             _ => deliver_answer(sessions, connection, request, answer),
         }
     }
+}
+
+/// Deliveries so far, by mode, and those of them that were not the first.
+pub(super) fn delivered(stats: &ShardStats) -> [u64; 3] {
+    [
+        stats.messages_delivered_consume_manual_ack,
+        stats.messages_delivered_consume_auto_ack,
+        stats.messages_redelivered,
+    ]
+}
+
+/// Counts for a queue what the shard has delivered since `before`.
+pub(super) fn count_deliveries(counters: &mut QueueCounters, before: [u64; 3], stats: &ShardStats) {
+    let now = delivered(stats);
+    counters.deliver += now[0] - before[0];
+    counters.deliver_no_ack += now[1] - before[1];
+    counters.redeliver += now[2] - before[2];
 }
 
 /// Hands an answer to a connection of this shard.

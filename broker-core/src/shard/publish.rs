@@ -2,9 +2,10 @@
 
 use broker_store::{LogKind, StoreError};
 
+use super::ask::{count_deliveries, delivered};
 use super::mailbox::Op;
 use super::publisher::{Publisher, Target, Targets};
-use super::{Out, Shard};
+use super::{Hosted, Out, Shard};
 use crate::error::{AmqpError, ChannelCode, ChannelError};
 use crate::ids::{ChannelKey, QueueId, QueueRef, Seq, ShardId};
 use crate::model::headers::sender_selected;
@@ -311,6 +312,8 @@ impl Shard {
                 me: self.id,
             };
             if queue.machine.pass_through(&mut out, message) {
+                queue.counters.publish += 1;
+                queue.counters.deliver_no_ack += 1;
                 return Accepted::Now;
             }
         }
@@ -403,11 +406,14 @@ impl Shard {
                     }
                     continue;
                 }
-                let queue = &mut self.queues[target.slot as usize].machine;
+                let Hosted { machine, counters, .. } = &mut self.queues[target.slot as usize];
                 let stored = (number, kind, record.position);
-                if queue.push(&mut out, &mut partition.logs, stored, message, traits.expires) {
+                counters.publish += 1;
+                let before = delivered(out.stats);
+                if machine.push(&mut out, &mut partition.logs, stored, message, traits.expires) {
                     special.push(target.slot);
                 }
+                count_deliveries(counters, before, out.stats);
             }
         });
         self.scratch_targets = numbered;

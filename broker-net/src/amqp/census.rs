@@ -106,7 +106,7 @@ impl Census {
         let of_user = counts.users.get_mut(user);
         if let Some(limit) = reached(of_user.as_ref().map_or(0, |user| user.channels), limits.user) {
             return Err(ConnectionCode::NotAllowed.error(format!(
-                "number of channels opened for user '{user}' has reached the maximum allowed user limit of {limit}"
+                "number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})"
             )));
         }
         if let Some(limit) = reached(channels, limits.node) {
@@ -183,7 +183,7 @@ mod tests {
         open(ChannelLimits { node: Some(1), user: Some(1) }).unwrap();
         assert_eq!(
             open(ChannelLimits { node: None, user: Some(1) }).unwrap_err(),
-            "number of channels opened for user 'u' has reached the maximum allowed user limit of 1"
+            "number of channels opened for user 'u' has reached the maximum allowed user limit of (1)"
         );
         assert_eq!(
             open(ChannelLimits { node: Some(1), user: None }).unwrap_err(),
