@@ -12,6 +12,10 @@ pub const DELIVERY_OVERHEAD_BYTES: u32 = 128;
 /// accepts 16 MiB; clients' own tests send 20 MiB. A larger one closes its channel with 406 after it has been read.
 pub const MAX_MESSAGE_BYTES: u64 = 32 * 1024 * 1024;
 
+/// The most that [`MAX_MESSAGE_BYTES`] may be configured to, in bytes: a record of a segment of 64 MiB, with room for its
+/// properties and the queues it goes to.
+pub const LARGEST_MESSAGE_BYTES: u64 = 48 * 1024 * 1024;
+
 /// Largest body-size that a content header may announce, in bytes; beyond it the connection ends with 501.
 pub const MAX_BODY_SIZE_BYTES: u64 = 512 * 1024 * 1024;
 

@@ -2,6 +2,8 @@
 //!
 //! docs/configuration.md is made from this table.
 
+use broker_core::limits::LARGEST_MESSAGE_BYTES;
+
 use super::settings::{Settings, Watermark};
 use super::value::{address, boolean, bytes, fraction, ip, limit, log_level, number};
 use super::without_effect::WITHOUT_EFFECT;
@@ -356,13 +358,13 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "max_message_size",
         default: "33554432",
-        meaning: "Largest body of a message, in bytes, up to 512 MiB. Beyond it the channel is closed with 406.",
+        meaning: "Largest body of a message, in bytes, up to 48 MiB. Beyond it the channel is closed with 406.",
         set: |settings, _, value| match bytes(value)? {
-            size @ 1..=536_870_912 => {
+            size @ 1..=LARGEST_MESSAGE_BYTES => {
                 settings.connections.max_message_size = size;
                 Ok(())
             }
-            _ => Err("expected 1 to 536870912 bytes".to_owned()),
+            _ => Err(format!("expected 1 to {LARGEST_MESSAGE_BYTES} bytes")),
         },
     },
     Key {
