@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::value::any;
 use crate::amqp;
 
-/// All that [`keys`](super::keys) set.
+/// All that the keys of `keys.rs` set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `listeners.tcp.NAME`; `None` until the first is set.

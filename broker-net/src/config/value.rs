@@ -33,7 +33,7 @@ pub(super) fn limit(text: &str) -> Result<Option<u64>, Refusal> {
     text.parse().map(Some).map_err(|_| "expected a number or infinity".to_owned())
 }
 
-/// A number of bytes with an optional unit; see [`unit`].
+/// A number of bytes with an optional unit; see [`unit()`].
 pub(super) fn bytes(text: &str) -> Result<u64, Refusal> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);

@@ -37,7 +37,7 @@ pub struct ExchangeDefinition {
 }
 
 impl ExchangeDefinition {
-    /// One of [`PREDECLARED`].
+    /// One of the exchanges that every virtual host has from the start.
     #[must_use]
     pub fn predeclared(name: &str, kind: ExchangeType) -> Self {
         let arguments = FieldTable::default();

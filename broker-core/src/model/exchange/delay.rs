@@ -8,7 +8,7 @@
 //! the order in which they came.
 //!
 //! Memory: a few words per lane and run, and [`Waiting`] for each message of the lanes whose time has come. There are
-//! at most [`SPANS_AHEAD`] lanes of each of the four widths.
+//! at most `SPANS_AHEAD` lanes of each of the four widths.
 
 use std::collections::BTreeMap;
 
