@@ -13,6 +13,15 @@ use crate::amqp::{Connection, InputState, Node, Outputs, Peer};
 /// Turns of the shard's loop after which a frame that did not come is given up.
 const PATIENCE_TURNS: u32 = 3_000_000;
 
+/// Tells how a scenario went when it is dropped: whether it panicked.
+struct Outcome(flume::Sender<bool>);
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::panicking());
+    }
+}
+
 /// Runs a scenario on the one shard of a new broker.
 pub(super) fn run<F>(scenario: impl Fn(ShardHandle<Outputs>) -> F + Clone + Send + 'static)
 where
@@ -28,14 +37,14 @@ where
     let (done, finished) = flume::bounded(1);
     let serve = move |handle| {
         let scenario = scenario.clone();
-        let done = done.clone();
+        let outcome = Outcome(done.clone());
         async move {
+            let _outcome = outcome;
             scenario(handle).await;
-            done.send(()).unwrap();
         }
     };
     let running = driver::start(&config, |_| Outputs::new(1), serve).unwrap();
-    finished.recv().expect("the scenario panicked");
+    assert!(!finished.recv().unwrap(), "the scenario panicked");
     running.stop();
 }
 

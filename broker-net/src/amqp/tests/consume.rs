@@ -162,8 +162,8 @@ fn consumer_of_a_deleted_queue_is_told() {
         client.expect(1, "consume-ok c").await;
         let delete = queue::Delete { queue: "q".into(), ..queue::Delete::default() };
         client.send(1, AMQPClass::Queue(queue::AMQPMethod::Delete(delete)));
-        client.expect(1, "cancel c").await;
         client.expect(1, "DeleteOk").await;
+        client.expect(1, "cancel c").await;
     });
 }
 
