@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic::AMQPMethod as Basic;
+use amq_protocol::protocol::confirm::{AMQPMethod as Confirm, Select, SelectOk};
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -113,11 +115,18 @@ fn messages_of_any_size_go_through() {
         let mut raw = Raw::over(authority.connect(broker, None));
         raw.handshake(&Login::default());
         raw.open_channel(1);
+        let select = AMQPClass::Confirm(Confirm::Select(Select { nowait: false }));
+        assert_eq!(raw.call(1, &select), AMQPClass::Confirm(Confirm::SelectOk(SelectOk {})));
         let frame_max = 131_072 - 8;
         for size in [0, 1, 20_000, frame_max] {
             raw.publish(1, "q", &vec![7; size]);
         }
-        raw.open_channel(2);
+        // Confirms come in order.
+        let mut confirmed = 0;
+        while confirmed < 4 {
+            let AMQPClass::Basic(Basic::Ack(ack)) = raw.method(1) else { panic!("no basic.ack") };
+            confirmed = ack.delivery_tag;
+        }
         for size in [0, 1, 20_000, frame_max] {
             let message = get(&session, "q").await.expect("a message");
             assert_eq!(message.data.len(), size);
@@ -128,7 +137,7 @@ fn messages_of_any_size_go_through() {
 #[test]
 fn deliveries_come_back_encrypted() {
     use amq_protocol::frame::AMQPFrame;
-    use amq_protocol::protocol::basic::{AMQPMethod as Basic, Get};
+    use amq_protocol::protocol::basic::Get;
     encrypted(&["ssl_options.versions.1 = tlsv1.2"], async |broker, authority| {
         let session = broker.open().await;
         declare(&session, "q").await;
