@@ -46,7 +46,7 @@ class Broker:
     def command(self):
         """The command line that `start` runs."""
         addresses = ["--amqp", f"{self.host}:{self.port}", "--metrics", f"{self.host}:{self.metrics_port}"]
-        return [self.binary, "--data-dir", self.data_dir, *addresses, *self.flags]
+        return [self.binary, "--data-dir", self.data_dir, *addresses, "--http", f"{self.host}:0", *self.flags]
 
     def stop(self, by=signal.SIGTERM):
         """Sends the process a signal and returns its exit code."""
