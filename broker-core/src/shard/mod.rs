@@ -75,10 +75,12 @@ mod stream;
 mod submit;
 mod timers;
 mod topology;
+mod transaction;
 mod turn;
 
 pub use alarm::Alarms;
 pub use publisher::Publisher;
+pub use transaction::Prepared;
 
 /// The state of one shard.
 #[derive(Debug)]

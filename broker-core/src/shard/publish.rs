@@ -130,7 +130,7 @@ impl Shard {
         ChannelCode::PreconditionFailed.error(format!("message refused: {reason}"))
     }
 
-    fn check_user_id(&self, caller: Caller<'_>, user_id: &str) -> Result<(), ChannelError> {
+    pub(super) fn check_user_id(&self, caller: Caller<'_>, user_id: &str) -> Result<(), ChannelError> {
         if user_id == &**caller.user || self.topology.may_impersonate(caller.user) {
             return Ok(());
         }
@@ -169,7 +169,7 @@ impl Shard {
         Ok(Routed { targets: targets.into(), held_back, cacheable })
     }
 
-    fn target(&self, queue: QueueId) -> Option<Target> {
+    pub(super) fn target(&self, queue: QueueId) -> Option<Target> {
         let row = self.topology.queue(queue)?;
         let shard = self.placement.shard_of(row.partition);
         let stream = row.kind == QueueType::Stream;

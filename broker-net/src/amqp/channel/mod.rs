@@ -28,6 +28,8 @@ use super::codec::{ChannelId, Frame, FrameKind, Method, MethodId};
 use super::outputs::Outputs;
 use super::outputs::reply::{Request, RequestKind};
 
+const CHANNEL_CLOSE: MethodId = MethodId::new(20, 40);
+
 /// What the connection of a channel is, once it is open.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -155,6 +157,10 @@ impl Channel {
                     Failure { method: id, error: error.to_connection_error().into() }
                 })?;
                 let id = method.id();
+                if turn.waiting && id != CHANNEL_CLOSE && turn.outputs.is_committing(self.key) {
+                    let text = "unexpected command while processing 'tx.commit'";
+                    return Err(Failure { method: id, error: ConnectionCode::ChannelError.error(text).into() });
+                }
                 self.handle_method(turn, method, frame.payload, behind)
                     .map_err(|error| Failure { method: id, error })
             }
@@ -231,14 +237,13 @@ impl Channel {
     /// After `channel.close` everything is discarded but close and close-ok (AMQP 0-9-1 section 1.5.2.5).
     #[cold]
     fn handle_while_closing(&self, turn: &mut Turn<'_>, frame: &Frame<'_>) -> Flow {
-        const CLOSE: MethodId = MethodId::new(20, 40);
         const CLOSE_OK: MethodId = MethodId::new(20, 41);
         if frame.kind != FrameKind::Method {
             return Flow::Done;
         }
         match MethodId::of(frame.payload) {
             Some(CLOSE_OK) => Flow::Closed,
-            Some(CLOSE) => {
+            Some(CHANNEL_CLOSE) => {
                 turn.outputs.write_method(turn.session.connection, self.number, &close_ok());
                 Flow::Done
             }

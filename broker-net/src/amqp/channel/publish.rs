@@ -138,13 +138,10 @@ impl Channel {
             properties,
             body,
         };
-        let confirm = match &mut self.mode {
+        let confirm = match &self.mode {
             Mode::Plain => None,
             Mode::Confirm { next_sequence } => Some(*next_sequence),
-            Mode::Transaction(transaction) => {
-                transaction.add_publish(&message, publish.mandatory)?;
-                return Ok(());
-            }
+            Mode::Transaction(_) => return self.publish_at_commit(turn, message, publish.mandatory),
         };
         let published = self.publish_now(turn, message, publish.mandatory, confirm)?;
         if let Mode::Confirm { next_sequence } = &mut self.mode {
@@ -156,7 +153,7 @@ impl Channel {
 
     /// Gives a message to the shard and returns it to the client if that is wanted.
     #[inline]
-    pub(super) fn publish_now(
+    fn publish_now(
         &mut self,
         turn: &mut Turn<'_>,
         message: Message<'_>,
@@ -169,14 +166,26 @@ impl Channel {
             &mut self.publisher,
             Publish { message, mandatory, confirm },
         )?;
+        self.return_unroutable(turn, &message, mandatory, published);
+        Ok(published)
+    }
+
+    /// Returns a mandatory message that reached no queue.
+    #[inline]
+    pub(super) fn return_unroutable(
+        &self,
+        turn: &mut Turn<'_>,
+        message: &Message<'_>,
+        mandatory: bool,
+        published: Published,
+    ) {
         if mandatory && !published.routed {
             let (number, frame_max) = (self.number, turn.session.frame_max);
             let code = ChannelCode::NoRoute;
             turn.outputs.write(turn.session.connection, |out| {
-                write_return(out, number, code.code(), code.name(), &message, frame_max);
+                write_return(out, number, code.code(), code.name(), message, frame_max);
             });
         }
-        Ok(published)
     }
 }
 

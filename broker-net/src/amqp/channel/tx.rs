@@ -1,16 +1,18 @@
 //! Confirm mode, and transactions: the publishes and acks of a channel, kept until `tx.commit`.
 //!
-//! Like RabbitMQ's, a transaction is not atomic over several queues. `tx.commit-ok` is sent once all its persistent
-//! messages are on disk.
+//! What is wrong with a publish or an ack is told at once, and a publish is routed at once, as in RabbitMQ; queues see both at
+//! the commit. A transaction is not atomic over several queues. `tx.commit-ok` is sent once all its persistent messages are on
+//! disk.
 
 use amq_protocol::protocol::{AMQPClass, confirm, tx};
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 use broker_core::model::message::{Message, Stamp};
-use broker_core::session::Settlement;
+use broker_core::session::{Publish, Settlement};
+use broker_core::shard::Prepared;
 
 use super::confirm::Confirms;
 use super::unacked::Entry;
-use super::{Channel, Flow, Mode, Turn};
+use super::{Channel, Flow, Mode, Turn, caller};
 use crate::amqp::codec::MethodId;
 use crate::amqp::limits::TRANSACTION_BYTES;
 use crate::amqp::outputs::reply::{Request, RequestKind};
@@ -21,12 +23,15 @@ pub(super) struct Transaction {
     publishes: Vec<Buffered>,
     /// The strings of `publishes`, one message after the other.
     bytes: Vec<u8>,
+    /// What `publishes` takes beside `bytes`.
+    routes_bytes: usize,
     settlements: Vec<(Settlement, Vec<Entry>)>,
 }
 
-/// The lengths of a message's parts in [`Transaction::bytes`].
-#[derive(Clone, Copy, Debug)]
+/// The lengths of a message's parts in [`Transaction::bytes`], and where it goes.
+#[derive(Debug)]
 struct Buffered {
+    prepared: Prepared,
     exchange: u8,
     routing_key: u8,
     mandatory: bool,
@@ -36,17 +41,24 @@ struct Buffered {
 
 impl Transaction {
     /// Keeps a publish. 406 if the transaction gets larger than [`TRANSACTION_BYTES`].
-    pub(super) fn add_publish(&mut self, message: &Message<'_>, mandatory: bool) -> Result<(), AmqpError> {
+    fn add_publish(
+        &mut self,
+        message: &Message<'_>,
+        mandatory: bool,
+        prepared: Prepared,
+    ) -> Result<(), AmqpError> {
         let parts =
             [message.exchange.as_bytes(), message.routing_key.as_bytes(), message.properties, message.body];
+        self.routes_bytes += prepared.heap_bytes() + size_of::<Buffered>();
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if self.bytes.len() + length + self.publishes.len() * size_of::<Buffered>() > TRANSACTION_BYTES {
+        if self.bytes.len() + length + self.routes_bytes > TRANSACTION_BYTES {
             return Err(ChannelCode::PreconditionFailed
                 .error(format!("transaction is larger than the maximum of {TRANSACTION_BYTES} bytes"))
                 .into());
         }
         let too_long = |_| ConnectionCode::InternalError.error("message part too long for a transaction");
         self.publishes.push(Buffered {
+            prepared,
             exchange: u8::try_from(message.exchange.len()).map_err(too_long)?,
             routing_key: u8::try_from(message.routing_key.len()).map_err(too_long)?,
             mandatory,
@@ -65,7 +77,7 @@ impl Transaction {
         }
     }
 
-    fn publishes(&self) -> impl Iterator<Item = (Message<'_>, bool)> {
+    fn publishes(&self) -> impl Iterator<Item = (Message<'_>, &Buffered)> {
         let mut rest = self.bytes.as_slice();
         self.publishes.iter().map(move |buffered| {
             let mut part = |length: usize| {
@@ -79,7 +91,7 @@ impl Transaction {
             let body = part(buffered.body as usize);
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
             let (exchange, routing_key) = (text(exchange), text(routing_key));
-            (Message { stamp: Stamp::default(), exchange, routing_key, properties, body }, buffered.mandatory)
+            (Message { stamp: Stamp::default(), exchange, routing_key, properties, body }, buffered)
         })
     }
 }
@@ -131,7 +143,7 @@ impl Channel {
             }
             (tx::AMQPMethod::Commit(_), Mode::Transaction(transaction)) => {
                 let transaction = std::mem::take(transaction.as_mut());
-                self.commit(turn, transaction)
+                Ok(self.commit(turn, transaction))
             }
             (tx::AMQPMethod::Rollback(_), Mode::Transaction(transaction)) => {
                 let transaction = std::mem::take(transaction.as_mut());
@@ -150,15 +162,35 @@ impl Channel {
         }
     }
 
-    /// Publishes first, then acks, as RabbitMQ does. The connection is not read until commit-ok.
-    fn commit(&mut self, turn: &mut Turn<'_>, transaction: Transaction) -> Result<Flow, AmqpError> {
-        for (message, mandatory) in transaction.publishes() {
-            let sequence = turn
+    /// Checks and routes a publish, and keeps it for the commit.
+    #[cold]
+    pub(super) fn publish_at_commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: Message<'_>,
+        mandatory: bool,
+    ) -> Result<(), AmqpError> {
+        let Mode::Transaction(transaction) = &mut self.mode else {
+            return Ok(());
+        };
+        let (prepared, rewritten) =
+            turn.shard.prepare(caller(turn.session, self.key), &self.publisher, &message)?;
+        let properties = rewritten.as_deref().unwrap_or(message.properties);
+        transaction.add_publish(&Message { properties, ..message }, mandatory, prepared)
+    }
+
+    /// Publishes first, then acks, as RabbitMQ does. Until commit-ok no other channel of the connection is served.
+    fn commit(&mut self, turn: &mut Turn<'_>, transaction: Transaction) -> Flow {
+        for (message, Buffered { prepared, mandatory, .. }) in transaction.publishes() {
+            let confirm = turn
                 .outputs
                 .channel_mut(self.key)
                 .and_then(|channel| channel.confirms.as_deref())
                 .map(Confirms::next_sequence);
-            let published = self.publish_now(turn, message, mandatory, sequence)?;
+            let caller = caller(turn.session, self.key);
+            let publish = Publish { message, mandatory: *mandatory, confirm };
+            let published = turn.shard.publish_prepared(turn.outputs, caller, prepared, publish);
+            self.return_unroutable(turn, &message, *mandatory, published);
             turn.outputs.expect_confirm(self.key, published.pending_confirms, published.refused);
         }
         for (settlement, mut entries) in transaction.settlements {
@@ -174,7 +206,7 @@ impl Channel {
         };
         let request = turn.outputs.expect_reply(turn.session.connection, request);
         turn.outputs.commit(self.key, request);
-        Ok(Flow::Done)
+        Flow::Done
     }
 }
 

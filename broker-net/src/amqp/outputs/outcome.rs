@@ -93,6 +93,11 @@ impl Outputs {
         }
     }
 
+    /// True between `tx.commit` and its answer: RabbitMQ takes no other command of the channel then.
+    pub(crate) fn is_committing(&self, key: ChannelKey) -> bool {
+        self.channels.get(key).is_some_and(|channel| channel.committing.is_some())
+    }
+
     /// Makes the channel's commit wait with `request` until all publishes are confirmed.
     pub(crate) fn commit(&mut self, key: ChannelKey, request: RequestId) {
         if let Some(channel) = self.channels.get_mut(key) {

@@ -172,6 +172,13 @@ impl Raw {
         self.write(&encode(&AMQPFrame::Method(channel, method.clone())));
     }
 
+    /// Sends methods in one write, so that the broker has them all before it answers the first.
+    pub(crate) fn send_together(&mut self, methods: &[(u16, AMQPClass)]) {
+        let frames = methods.iter().map(|(channel, method)| AMQPFrame::Method(*channel, method.clone()));
+        let bytes: Vec<u8> = frames.flat_map(|frame| encode(&frame)).collect();
+        self.write(&bytes);
+    }
+
     /// Sends a content header without properties.
     pub(crate) fn header(&mut self, channel: u16, body_size: u64) {
         let mut payload = vec![0, 60, 0, 0];
