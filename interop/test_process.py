@@ -1,9 +1,12 @@
 """The process: how it starts, refuses to start, stops, and what it tells of itself."""
 
+import contextlib
 import ctypes
 import glob
+import os
 import resource
 import signal
+import socket
 import struct
 import subprocess
 
@@ -120,6 +123,52 @@ def test_metrics_count_what_clients_do(own_broker):
         assert own_broker.metric(name) == value + 5
     assert own_broker.metric("rabbitmq_global_messages_delivered_get_manual_ack_total") == 1
     assert own_broker.metric("ringmq_log_syncs_total") >= 1
+
+
+def test_the_watchdog_starves_while_a_shard_stands_still(unstarted, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        broker = unstarted("--shards", "2")
+        broker.start()
+        while notified.recv(4096) != b"WATCHDOG=1\n":
+            pass
+        with stopped_thread(broker.process.pid, "ringmq-shard"):
+            notified.settimeout(1)
+            with pytest.raises(TimeoutError):
+                # At most the one that was due when the thread was stopped, and those not read yet.
+                for _ in range(1000):
+                    notified.recv(4096)
+        notified.settimeout(PATIENCE)
+        assert notified.recv(4096) == b"WATCHDOG=1\n"
+
+
+@contextlib.contextmanager
+def stopped_thread(pid, name):
+    """Stops one thread of a child of this process, as a debugger does."""
+    seize, interrupt, detach = 0x4206, 0x4207, 17
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+
+    def ptrace(request):
+        assert libc.ptrace(request, thread, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+    threads = []
+    for path in glob.glob(f"/proc/{pid}/task/*/comm"):
+        with open(path, encoding="utf-8") as file:
+            if file.read().startswith(name):
+                threads.append(int(path.split("/")[4]))
+    # The shard itself is older than the thread that it has for blocking calls.
+    thread = min(threads)
+    ptrace(seize)
+    ptrace(interrupt)
+    os.waitpid(thread, 0x40000000)  # __WALL
+    try:
+        yield
+    finally:
+        ptrace(detach)
 
 
 def forbid_system_call(number, errno):

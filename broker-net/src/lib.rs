@@ -7,6 +7,7 @@ pub mod config;
 pub mod ctl;
 pub mod http;
 pub mod metrics;
+mod notify;
 pub mod server;
 pub mod startup;
 mod tls;

@@ -14,12 +14,16 @@ use crate::broker::Broker;
 use crate::config::{Config, CpuList};
 use crate::http::{self, Listening, Management};
 use crate::metrics::{Identity, Metrics};
+use crate::notify;
 use crate::startup::{self, StartError};
 use crate::tls::Acceptor;
 use crate::transport::Listen;
 
 /// Exit code of a process that a second signal ends while it is stopping.
 const EXIT_AT_ONCE: i32 = 1;
+
+/// What the service manager shows of a broker that runs.
+const SERVING: &str = "serving clients";
 
 /// Runs the broker until SIGTERM or SIGINT, then stops it cleanly; a second signal ends the process at once.
 /// Must be called before the process has started a thread.
@@ -44,6 +48,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     }
     let identity = identity();
     let acceptor = (!config.amqps.is_empty()).then(|| Acceptor::new(&config.settings.tls)).transpose()?;
+    notify::starting();
     let broker = Broker::start(config, &listens, acceptor.clone(), &identity.node)?;
     let thresholds = Thresholds::new(&config.settings);
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
@@ -56,14 +61,19 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         tracing::info!(address = %listen.address, tls = listen.tls, "listening");
     }
     tracing::info!(%amqp, %amqps, %metrics, %http, "ready");
+    notify::watch(broker.probe()).map_err(|source| StartError::System { what: "the watchdog", source })?;
+    notify::ready(SERVING);
 
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
+            notify::reloading();
             reload(config, acceptor.as_ref(), &watch);
+            notify::ready(SERVING);
         }
         *signal != SIGHUP
     });
     tracing::info!(signal = stop, "stopping: a second signal ends the process at once");
+    notify::stopping();
     broker.stop();
     tracing::info!("stopped");
     Ok(())

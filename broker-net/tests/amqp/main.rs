@@ -23,6 +23,7 @@ mod durability;
 mod exchange;
 mod harness;
 mod hash_exchange;
+mod notify;
 mod priority;
 mod queue;
 mod queue_limits;

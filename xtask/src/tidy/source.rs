@@ -57,6 +57,7 @@ const BANNED: &[(&str, &str)] = &[
 /// message in it run out.
 const SLEEPERS: &[&str] = &[
     "broker-net/src/ctl/check.rs",
+    "broker-net/src/notify.rs",
     "broker-net/src/startup/ports.rs",
     "xtask/src/broker.rs",
     "xtask/src/conformance/peer.rs",
