@@ -257,11 +257,11 @@ impl Shard {
         self.apply_to_stores(change, &applied);
         match change {
             Change::Delete(DefinitionKey::Vhost { name }) => {
-                let error = ConnectionCode::ConnectionForced.error(format!("vhost '{name}' was deleted"));
+                let error = ConnectionCode::ConnectionForced.error(format!("vhost '{name}' is deleted"));
                 sessions.close_connections(&|_, vhost| vhost == name, &error);
             }
             Change::Delete(DefinitionKey::User { name }) => {
-                let error = ConnectionCode::ConnectionForced.error(format!("user '{name}' was deleted"));
+                let error = ConnectionCode::ConnectionForced.error(format!("user '{name}' is deleted"));
                 sessions.close_connections(&|user, _| user == name, &error);
             }
             _ => {}

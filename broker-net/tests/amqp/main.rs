@@ -5,6 +5,7 @@
 //! how the tests themselves are checked; `durability` and what else needs its own process is then left out.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod admin_limits;
 mod alarm;
 mod basic;
 mod cc_bcc;
@@ -24,6 +25,8 @@ mod exchange;
 mod harness;
 mod hash_exchange;
 mod notify;
+mod permission;
+mod policy;
 mod priority;
 mod queue;
 mod queue_limits;
