@@ -10,6 +10,7 @@ use amq_protocol::protocol::basic::AMQPProperties;
 
 use crate::error::AmqpError;
 use crate::model::limits::{UserLimit, VhostLimit};
+use crate::secret::Secret;
 use crate::session::{Command, Settlement};
 
 mod definition;
@@ -34,7 +35,7 @@ pub enum AdminRequest {
         /// The user.
         username: String,
         /// The password.
-        password: Vec<u8>,
+        password: Secret,
     },
     /// Makes or replaces something. Answer: [`AdminReply::Created`] or [`AdminReply::Updated`].
     Put(Definition),

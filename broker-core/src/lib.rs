@@ -11,5 +11,6 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod model;
+pub mod secret;
 pub mod session;
 pub mod shard;

@@ -41,8 +41,8 @@ impl Broker {
             census: Census::default(),
             name: name.to_owned(),
         });
-        let front =
-            Front { listens: listens.to_vec(), node, acceptor, proxy_protocol: config.settings.proxy_protocol };
+        let proxies = if config.settings.proxy_protocol { &config.settings.proxy_sources[..] } else { &[] };
+        let front = Front { listens: listens.to_vec(), node, acceptor, proxies: proxies.into() };
         let (listening, outcomes) = flume::unbounded();
         let running = driver::start(
             &core,

@@ -6,6 +6,7 @@ mod broker;
 pub mod config;
 pub mod ctl;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 mod notify;
 pub mod server;

@@ -13,6 +13,7 @@ use crate::alarm::{self, Thresholds};
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
 use crate::http::{self, Listening, Management};
+use crate::logging::Logging;
 use crate::metrics::{Identity, Metrics};
 use crate::notify;
 use crate::startup::{self, StartError};
@@ -27,10 +28,10 @@ const SERVING: &str = "serving clients";
 
 /// Runs the broker until SIGTERM or SIGINT, then stops it cleanly; a second signal ends the process at once.
 /// Must be called before the process has started a thread.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
     let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
-    let listens = listens(config)?;
+    let listens = listens(&config)?;
     let metrics_listener = startup::bind("--metrics", config.metrics)?;
     let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
     let http_listener = startup::bind("--http", config.http)?;
@@ -43,17 +44,17 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         cpus = %CpuList::new(config.cpus.iter().copied()).expect("a configuration has a CPU"),
         "starting RingMQ"
     );
-    for sentence in &config.settings.without_effect {
+    for sentence in &config.without_effect {
         tracing::warn!("{sentence}");
     }
     let identity = identity();
     let acceptor = (!config.amqps.is_empty()).then(|| Acceptor::new(&config.settings.tls)).transpose()?;
     notify::starting();
-    let broker = Broker::start(config, &listens, acceptor.clone(), &identity.node)?;
+    let broker = Broker::start(&config, &listens, acceptor.clone(), &identity.node)?;
     let thresholds = Thresholds::new(&config.settings);
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
-    serve_http(config, &broker, identity, (http_listener, metrics_listener), &listens)
+    serve_http(&config, &broker, identity, (http_listener, metrics_listener), &listens)
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
     let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
@@ -67,7 +68,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             notify::reloading();
-            reload(config, acceptor.as_ref(), &watch);
+            reload(&mut config, logging, acceptor.as_ref(), &watch);
             notify::ready(SERVING);
         }
         *signal != SIGHUP
@@ -79,21 +80,28 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Reads certificates and thresholds again. What cannot be read stays as it was.
-fn reload(config: &Config, acceptor: Option<&Acceptor>, watch: &flume::Sender<Thresholds>) {
-    let settings = match config.reread() {
-        Ok(settings) => settings,
+/// Reads the configuration again and puts into effect what can be. What cannot be read stays as it was.
+fn reload(config: &mut Config, logging: &Logging, acceptor: Option<&Acceptor>, watch: &flume::Sender<Thresholds>) {
+    let changes = match config.reread() {
+        Ok(changes) => changes,
         Err(error) => {
             tracing::error!(%error, "the configuration cannot be read again: nothing has changed");
             return;
         }
     };
-    if let Some(Err(error)) = acceptor.map(|acceptor| acceptor.reload(&settings.tls)) {
+    if let Some(Err(error)) = acceptor.map(|acceptor| acceptor.reload(&config.settings.tls)) {
         tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
     }
+    logging.reload(&config.settings.log);
     // The watch lives as long as the broker.
-    let _ = watch.send(Thresholds::new(&settings));
-    tracing::info!("certificates, memory and disk thresholds have been read again");
+    let _ = watch.send(Thresholds::new(&config.settings));
+    for key in &changes.need_restart {
+        tracing::warn!(key, "has changed in the configuration; the change needs a restart");
+    }
+    tracing::info!(
+        changed = changes.applied.join(" "),
+        "the configuration and the certificates have been read again"
+    );
 }
 
 /// Every address that AMQP is spoken on, with the ports that the system gives.

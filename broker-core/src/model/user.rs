@@ -1,5 +1,7 @@
 //! Users and their password hashes, in RabbitMQ's format, so that exported definitions can be imported.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
@@ -25,7 +27,7 @@ pub enum HashingAlgorithm {
 }
 
 /// A user, as the catalog stores it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDefinition {
     /// The name.
     pub name: String,
@@ -37,6 +39,16 @@ pub struct UserDefinition {
     /// `administrator`, `monitoring`, `policymaker`, `management`, `impersonator` and any others.
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+impl fmt::Debug for UserDefinition {
+    /// All but the hash of the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, password_hash: _, hashing_algorithm, tags } = self;
+        let mut user = f.debug_struct("UserDefinition");
+        user.field("name", name).field("hashing_algorithm", hashing_algorithm).field("tags", tags);
+        user.finish_non_exhaustive()
+    }
 }
 
 impl UserDefinition {
@@ -128,6 +140,13 @@ mod tests {
             user.password_hash = hash.into();
             assert!(!user.verify_password(b"x") && !user.verify_password(b""), "{hash:?}");
         }
+    }
+
+    #[test]
+    fn the_hash_is_not_printed() {
+        let user = UserDefinition::with_password("guest", b"guest", [9, 8, 7, 6], &["administrator"]);
+        let printed = format!("{user:?}");
+        assert!(printed.contains("guest") && !printed.contains(&user.password_hash), "{printed}");
     }
 
     #[test]

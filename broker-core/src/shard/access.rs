@@ -9,6 +9,7 @@ use crate::error::{ConnectionCode, ConnectionError};
 use crate::model::permission::PermissionDefinition;
 use crate::model::user::UserDefinition;
 use crate::model::vhost::{DEFAULT_VHOST, VhostDefinition};
+use crate::secret::Secret;
 
 /// The user of a new data directory, and its password. It may connect from loopback addresses only.
 pub(super) const DEFAULT_USER: &str = "guest";
@@ -65,7 +66,7 @@ pub struct Defaults {
     /// The user.
     pub user: String,
     /// The user's password.
-    pub password: String,
+    pub password: Secret,
     /// The user's tags.
     pub tags: Vec<String>,
     /// What the user may configure, write to and read from in the virtual host: regular expressions.
@@ -80,7 +81,7 @@ impl Default for Defaults {
         Self {
             vhost: DEFAULT_VHOST.to_owned(),
             user: DEFAULT_USER.to_owned(),
-            password: DEFAULT_USER.to_owned(),
+            password: DEFAULT_USER.into(),
             tags: vec!["administrator".to_owned()],
             permissions: [".*", ".*", ".*"].map(str::to_owned),
             consumer_timeout_ms: Some(30 * 60 * 1000),
@@ -91,7 +92,7 @@ impl Default for Defaults {
 /// The changes that make a new data directory.
 pub(super) fn first_changes(defaults: &Defaults, salt: [u8; 4]) -> [Change; 3] {
     let tags: Vec<&str> = defaults.tags.iter().map(String::as_str).collect();
-    let user = UserDefinition::with_password(&defaults.user, defaults.password.as_bytes(), salt, &tags);
+    let user = UserDefinition::with_password(&defaults.user, defaults.password.expose(), salt, &tags);
     let [configure, write, read] = defaults.permissions.clone();
     [
         Change::Put(Definition::Vhost(VhostDefinition::new(&defaults.vhost))),

@@ -134,7 +134,7 @@ impl Shard {
     fn administer(&mut self, sessions: &mut impl Sessions, request: AdminRequest, reply: Reply) {
         let outcome = match request {
             AdminRequest::Authenticate { username, password } => {
-                let user = self.authenticate(&username, &password);
+                let user = self.authenticate(&username, password.expose());
                 user.ok_or(AdminError::NotAuthorised).map(|name| {
                     let tags = self.topology.user(&name).map(|(_, user)| user.tags.clone());
                     AdminReply::User { name, tags: tags.unwrap_or_default() }

@@ -1,5 +1,7 @@
 //! What connections offer and enforce.
 
+use broker_core::secret::Secret;
+
 use super::codec::MIN_FRAME_MAX as MIN_FRAME;
 
 /// Smallest `frame_max` that can be negotiated, in bytes (AMQP 0-9-1 section 1.4.2.6; RabbitMQ wants 8192).
@@ -94,7 +96,7 @@ pub struct Config {
     /// The user that anonymous clients become.
     pub anonymous_user: Option<String>,
     /// That user's password.
-    pub anonymous_pass: String,
+    pub anonymous_pass: Secret,
     /// Users that may connect from loopback addresses only.
     pub loopback_users: Vec<String>,
     /// What a client's certificate says about the user.
@@ -121,7 +123,7 @@ impl Default for Config {
             handshake_timeout_ms: 10_000,
             mechanisms: None,
             anonymous_user: None,
-            anonymous_pass: "guest".to_owned(),
+            anonymous_pass: "guest".into(),
             loopback_users: vec!["guest".to_owned()],
             cert_login: CertLogin::default(),
             san_type: SanType::default(),

@@ -1,37 +1,46 @@
-//! The configuration of the broker: flags, each with an environment variable, checked once into plain values.
+//! The configuration of the broker: a TOML file, `--set`, environment variables and flags, checked once into plain values.
 //!
-//! [`Flags`] is what the operator wrote; [`Config`] is what the rest of the broker gets. Nothing else reads
-//! flags or the environment.
+//! | file | what |
+//! | --- | --- |
+//! | `keys/` | every key: its type, default, meaning, and how it is set |
+//! | `layer` | what each source says, and which of them counts |
+//! | `file`, `environment`, `flags` | the sources |
+//! | `print`, `import`, `reference` | `--print-config`, `--import-config`, docs/configuration.md |
+//! | `settings`, [`Config`] | what the rest of the broker gets. Nothing else reads flags or the environment. |
 
 mod cpus;
+mod environment;
 mod file;
 mod flags;
+mod import;
 mod keys;
+mod layer;
+mod print;
 mod reference;
 mod settings;
 mod value;
 mod without_effect;
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use cpus::{CpuList, CpuListError};
-pub use file::FileError;
 pub use flags::Flags;
+pub use import::{Imported, import};
+use layer::Layer;
+pub use layer::Problem;
 pub use reference::reference;
 pub use settings::{Listener, Log, Settings, Tls, Watermark};
 
 /// Most shards a broker can have.
 pub const MAX_SHARDS: usize = 1024;
 
-/// Where Prometheus scrapes unless something else is said.
-const DEFAULT_METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 15692);
-
-/// Where the management API is served when nobody says otherwise.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15672);
+/// The configuration file when nobody names one; it need not be there.
+pub const DEFAULT_FILE: &str = "/etc/ringmq/ringmq.toml";
 
 /// A checked configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where everything durable is.
     pub data_dir: PathBuf,
@@ -49,24 +58,57 @@ pub struct Config {
     pub cpus: Vec<usize>,
     /// What the configuration file says, and defaults.
     pub settings: Settings,
-    /// Where `settings` come from, to read them again.
+    /// Keys of RabbitMQ that are set and change nothing, one sentence each.
+    pub without_effect: Vec<String>,
+    /// What `settings` are made from.
+    layers: Layers,
     source: Source,
 }
 
-/// The flags that say what [`Settings`] are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where layers come from, to read them again.
+#[derive(Clone, Debug)]
 struct Source {
-    file: Option<PathBuf>,
-    set: Vec<String>,
-    log: Option<String>,
+    flags: Flags,
+    environment: Vec<(String, String)>,
 }
 
-/// Why a configuration is refused: one sentence for the operator.
+/// All that is set, the strongest on top.
+#[derive(Clone, Debug)]
+struct Layers {
+    file: Option<PathBuf>,
+    all: Layer,
+}
+
+/// What has changed since the configuration was read before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Names of keys whose new values hold from now on.
+    pub applied: Vec<String>,
+    /// Names of keys whose new values need a restart.
+    pub need_restart: Vec<String>,
+}
+
+/// What is wrong with the file, `--set`, the environment or the flags; one line for each fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Why a configuration is refused: for the operator.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The configuration file or `--set`.
+    /// Keys or values that cannot be used.
     #[error(transparent)]
-    File(#[from] FileError),
+    Keys(#[from] Problems),
     /// A TLS listener without certificate or key.
     #[error("a listener with TLS needs ssl_options.{0}")]
     TlsIncomplete(&'static str),
@@ -78,9 +120,6 @@ pub enum ConfigError {
         /// What the process inherited.
         allowed: CpuList,
     },
-    /// `--shards` is out of range.
-    #[error("--shards {0} is out of range: 1 to {MAX_SHARDS}")]
-    Shards(usize),
     /// Two listeners were given one address.
     #[error("{first} and {second} are both {address}: each needs an address of its own")]
     SameAddress {
@@ -94,65 +133,103 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the configuration file and checks everything against each other and against the CPUs that this
-    /// process may use.
+    /// Reads all sources and checks everything against each other and against the CPUs that this process may use.
     pub fn new(flags: Flags, allowed_cpus: CpuList) -> Result<Self, ConfigError> {
-        let source = Source { file: flags.config, set: flags.set, log: flags.log };
-        let settings = source.read()?;
-        let cpus = match flags.cpus {
+        Self::from_source(Source { flags, environment: environment::variables() }, allowed_cpus)
+    }
+
+    fn from_source(source: Source, allowed_cpus: CpuList) -> Result<Self, ConfigError> {
+        let layers = source.read();
+        let settings = layers.settings()?;
+        let cpus = match settings.cpus.clone() {
             Some(wanted) if !wanted.is_subset(&allowed_cpus) => {
                 return Err(ConfigError::CpusNotAllowed { wanted, allowed: allowed_cpus });
             }
             Some(wanted) => wanted,
             None => allowed_cpus,
         };
-        let shards = flags.shards.unwrap_or_else(|| cpus.len().min(MAX_SHARDS));
-        if !(1..=MAX_SHARDS).contains(&shards) {
-            return Err(ConfigError::Shards(shards));
-        }
-        let given = |flag: Vec<SocketAddr>, file: Vec<SocketAddr>| if flag.is_empty() { file } else { flag };
-        let amqp = given(flags.amqp, settings.tcp_addresses());
-        let amqps = given(flags.amqps, settings.ssl_addresses());
-        let metrics = flags.metrics.or_else(|| settings.prometheus.address(15692)).unwrap_or(DEFAULT_METRICS);
-        let http = flags.http.or_else(|| settings.management.address(15672)).unwrap_or(DEFAULT_HTTP);
+        let (amqp, amqps) = (settings.tcp.clone(), settings.ssl.clone());
+        let (metrics, http) = (settings.prometheus.address(), settings.management.address());
         check_addresses(&amqp, &amqps, metrics, http)?;
         if !amqps.is_empty() {
             check_tls(&settings.tls)?;
         }
         Ok(Self {
-            data_dir: flags.data_dir.unwrap_or_else(default_data_dir),
+            // A flag can hold names that are no text.
+            data_dir: (source.flags.data_dir.clone())
+                .or_else(|| settings.data_dir.clone())
+                .unwrap_or_else(default_data_dir),
             amqp,
             amqps,
             metrics,
             http,
-            shards,
+            shards: settings.shards.unwrap_or_else(|| cpus.len().min(MAX_SHARDS)),
             cpus: cpus.into(),
+            without_effect: layers.all.without_effect.iter().map(ToString::to_string).collect(),
             settings,
+            layers,
             source,
         })
     }
 
-    /// Reads the configuration file again.
-    pub fn reread(&self) -> Result<Settings, FileError> {
-        self.source.read()
+    /// The configuration file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.layers.file.as_deref()
+    }
+
+    /// The configuration in force as TOML that can be read again. Each value has a comment that says where it comes from;
+    /// secrets are left out.
+    #[must_use]
+    pub fn print(&self) -> String {
+        print::print(&self.layers.all)
+    }
+
+    /// Reads the configuration file again: `settings` are new where a change can take effect in a running broker. After an
+    /// error everything is as it was.
+    pub fn reread(&mut self) -> Result<Changes, ConfigError> {
+        let layers = self.source.read();
+        let wanted = layers.settings()?;
+        if !self.amqps.is_empty() {
+            check_tls(&wanted.tls)?;
+        }
+        let mut changes = Changes { applied: Vec::new(), need_restart: Vec::new() };
+        for (name, key) in self.layers.all.changes(&layers.all) {
+            let list = if key.reload { &mut changes.applied } else { &mut changes.need_restart };
+            list.push(name);
+        }
+        self.layers = self.layers.reloaded(&layers);
+        self.settings = self.layers.settings()?;
+        Ok(changes)
     }
 }
 
 impl Source {
-    /// What the file says, and `--set`, and `--log`.
-    fn read(&self) -> Result<Settings, FileError> {
-        let mut settings = Settings::default();
-        if let Some(path) = &self.file {
-            file::read(path, &mut settings)?;
-        }
-        for line in &self.set {
-            file::set(line, &mut settings)
-                .map_err(|reason| FileError::Line { origin: format!("--set {line}"), reason })?;
-        }
-        if let Some(filter) = &self.log {
-            settings.log.level.clone_from(filter);
-        }
-        Ok(settings)
+    fn read(&self) -> Layers {
+        let file = match &self.flags.config {
+            Some(path) if path.as_os_str().is_empty() => None,
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+        };
+        let mut all = file.as_deref().map(file::read).unwrap_or_default();
+        all.cover(self.flags.set_layer());
+        all.cover(environment::read(&self.environment));
+        all.cover(self.flags.layer());
+        Layers { file, all }
+    }
+}
+
+impl Layers {
+    fn settings(&self) -> Result<Settings, Problems> {
+        self.all.settings().map_err(Problems)
+    }
+
+    /// What holds when `new` was read by a running broker: of keys that need a restart, what was.
+    fn reloaded(&self, new: &Self) -> Self {
+        let kept = self.all.entries.iter().filter(|entry| !entry.key.reload);
+        let changed = new.all.entries.iter().filter(|entry| entry.key.reload);
+        let all = Layer { entries: kept.chain(changed).cloned().collect(), ..Layer::default() };
+        Self { file: new.file.clone(), all }
     }
 }
 
@@ -198,76 +275,4 @@ fn default_data_dir() -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
-        let flags = Flags::try_parse_from([&["ringmq", "--data-dir", "/d"], arguments].concat()).unwrap();
-        Config::new(flags, "0-3".parse().unwrap())
-    }
-
-    #[test]
-    fn without_flags_every_allowed_cpu_has_a_shard() {
-        let config = check(&[]).unwrap();
-        assert_eq!((config.shards, config.cpus), (4, vec![0, 1, 2, 3]));
-        assert_eq!(config.amqp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [5672]);
-        assert_eq!(config.amqps, []);
-        assert_eq!(config.metrics.port(), 15692);
-        assert_eq!(config.http, "127.0.0.1:15672".parse().unwrap());
-    }
-
-    #[test]
-    fn cpus_decide_the_number_of_shards_and_shards_overrides_it() {
-        assert_eq!(check(&["--cpus", "1,3"]).unwrap().shards, 2);
-        assert_eq!(check(&["--cpus", "1,3", "--shards", "5"]).unwrap().shards, 5);
-    }
-
-    #[test]
-    fn a_cpu_that_is_not_allowed_is_refused_by_name() {
-        assert_eq!(
-            check(&["--cpus", "2-5"]).unwrap_err().to_string(),
-            "--cpus 2-5 names CPUs that this process may not use; it may use 0-3"
-        );
-    }
-
-    #[test]
-    fn shards_out_of_range_are_refused() {
-        assert_eq!(check(&["--shards", "0"]), Err(ConfigError::Shards(0)));
-        assert_eq!(check(&["--shards", "1025"]), Err(ConfigError::Shards(1025)));
-    }
-
-    #[test]
-    fn two_listeners_on_one_address_are_refused() {
-        let error = check(&["--amqp", "127.0.0.1:99", "--metrics", "127.0.0.1:99"]).unwrap_err();
-        assert!(matches!(error, ConfigError::SameAddress { .. }));
-        check(&["--amqp", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]).unwrap();
-        let error = check(&["--http", "127.0.0.1:99", "--metrics", "127.0.0.1:99"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "--metrics and --http are both 127.0.0.1:99: each needs an address of its own"
-        );
-    }
-
-    #[test]
-    fn flags_override_set_and_set_overrides_defaults() {
-        let config =
-            check(&["--set", "listeners.tcp.a = 127.0.0.1:1", "--set", "listeners.tcp.b=[::1]:2"]).unwrap();
-        assert_eq!(config.amqp, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
-        let config = check(&["--set", "listeners.tcp.a = 127.0.0.1:1", "--amqp", "127.0.0.1:3,[::1]:3"]).unwrap();
-        assert_eq!(config.amqp, ["127.0.0.1:3".parse().unwrap(), "[::1]:3".parse().unwrap()]);
-        assert_eq!(check(&["--set", "listeners.tcp = none"]).unwrap().amqp, []);
-        let error = check(&["--set", "heartbeat=-1"]).unwrap_err().to_string();
-        assert_eq!(error, "--set heartbeat=-1: heartbeat = -1: expected a number from 0 to 65535");
-    }
-
-    #[test]
-    fn tls_needs_certificate_and_key() {
-        let error = check(&["--amqps", "127.0.0.1:5671"]).unwrap_err();
-        assert_eq!(error, ConfigError::TlsIncomplete("certfile"));
-        let given =
-            ["--amqps", "127.0.0.1:5671", "--set", "ssl_options.certfile=c", "--set", "ssl_options.keyfile=k"];
-        check(&given).unwrap();
-    }
-}
+mod tests;

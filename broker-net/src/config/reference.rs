@@ -2,37 +2,82 @@
 
 use std::fmt::Write as _;
 
-use super::keys::KEYS;
+use super::keys::{self, Key};
+use super::print::{default_value, literal};
 use super::without_effect::WITHOUT_EFFECT;
 
 const INTRODUCTION: &str = "\
 # Configuration
 
-Without any configuration RingMQ serves guest/guest from loopback on port 5672. `ringmq --help` lists the flags; each has an environment
-variable. Everything else is set in a file in the style of rabbitmq.conf, given with `--config FILE`: one `key = value` per line, comments
-behind `#`, values with special characters in single quotes. `--set key=value` sets single keys. Flags override `--set`, and `--set`
-overrides the file. A key that is not listed here is an error, with its line number. `--check-config` checks the configuration and ends.
+Without any configuration RingMQ serves guest/guest from loopback on port 5672. What is to be otherwise is set by, from the strongest to the
+weakest:
 
-Numbers of bytes take units: `kB`, `MB`, `GB` count in powers of 1000; `k`, `kiB`, `M`, `MiB`, `G`, `GiB` in powers of 1024. `$name` stands for
-any word.
+1. flags (`ringmq --help` lists them), and the variables that stand for them: `RINGMQ_AMQP` for `--amqp`;
+2. an environment variable for each key: `RINGMQ_` and the key's name in capitals, with underscores for dots, such as
+   `RINGMQ_SSL_OPTIONS_CERTFILE`. Other variables that begin so are left alone;
+3. `--set key=value`, as often as needed;
+4. the configuration file, in TOML: `--config FILE`, else `/etc/ringmq/ringmq.toml` if it is there. `--config ''` reads none.
 
-Certificates are read again on SIGHUP: new connections get the new ones, and connections that are open stay open.
+A key that one of them sets is not looked for in those below it, lists included. Keys are RabbitMQ's, as tables or dotted:
 
-This page is made from the code: `ringmq --help-config` prints it.
+```toml
+heartbeat = 30
+listeners.tcp = [5672, \"[::1]:5673\"]
+consumer_timeout = \"30m\"
 
-| key | default | meaning |
-| --- | --- | --- |
+[ssl_options]
+certfile = \"/etc/ringmq/cert.pem\"
+keyfile = \"/etc/ringmq/key.pem\"
+
+[vm_memory_high_watermark]
+absolute = \"4GiB\"
+```
+
+| type | values |
+| --- | --- |
+| bytes | a number, or a text with a unit: `kB`, `MB`, `GB` count in powers of 1000; `k`, `kiB`, `M`, `MiB`, `G`, `GiB` in powers of 1024 |
+| time | a number in the unit that the table names, or a text with a unit: `ms`, `s`, `m`, `h`, `d` |
+| list | `[\"a\", \"b\"]`; a single value; or RabbitMQ's way, `key.name = value` for each element. Variables and `--set` put commas between elements, and say `none` for an empty list |
+| address | a port on all addresses, or `ip:port` in quotes |
+
+Whatever is wrong is told with its file, line and key, all of it at once, and the broker does not start.
+
+| command | does |
+| --- | --- |
+| `ringmq --check-config` | checks the configuration and ends |
+| `ringmq --print-config` | prints the configuration in force as TOML that can be read again, with where each value comes from. Secrets are left out |
+| `ringmq --import-config rabbitmq.conf` | prints a rabbitmq.conf as TOML, and says which of its lines have no effect here and why, and which are not known. advanced.config and rabbitmq-env.conf are not read: they hold Erlang terms and settings of its virtual machine |
+| `ringmq --help-config` | prints this page, which is made from the code |
+
+SIGHUP has the file and the certificates read again. Keys with a mark in the column *SIGHUP* then take effect, for connections
+and channels that come later if nothing else is said; the log names them, and those whose change needs a restart. A file with faults changes
+nothing.
 ";
 
 /// The page.
 #[must_use]
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
-    for key in KEYS {
-        let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-        let _ = writeln!(page, "| `{}` | {default} | {} |", key.name, key.meaning);
+    for (subject, keys) in keys::subjects() {
+        let _ = writeln!(
+            page,
+            "\n## {subject}\n\n| key | type | default | SIGHUP | meaning |\n| --- | --- | --- | --- | --- |"
+        );
+        for key in keys {
+            let Key { name, kind, meaning, .. } = key;
+            let reload = if key.reload { "✓" } else { "" };
+            let default = match key.default {
+                "" => String::new(),
+                _ => format!("`{}`", literal(*kind, &default_value(key))),
+            };
+            let _ = writeln!(page, "| `{name}` | {} | {default} | {reload} | {meaning} |", kind.name());
+        }
     }
-    page.push_str("\n## Accepted without effect\n\nSo that a rabbitmq.conf can be used as it is. Each is logged at start.\n\n");
+    page.push_str("\n## Other names\n\nThese are understood too.\n\n| name | key |\n| --- | --- |\n");
+    for (alias, key) in keys::ALIASES {
+        let _ = writeln!(page, "| `{alias}` | `{key}` |");
+    }
+    page.push_str("\n## Without effect\n\nKeys of RabbitMQ that mean nothing here. Each that is set is logged at start. `*` stands for any words.\n\n");
     page.push_str("| key | why |\n| --- | --- |\n");
     for (key, reason) in WITHOUT_EFFECT {
         let _ = writeln!(page, "| `{key}` | {reason} |");
@@ -45,7 +90,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::{Listener, Settings, keys};
+    use super::super::layer::{Entry, Origin};
+    use super::super::{Settings, keys};
     use super::*;
 
     #[test]
@@ -59,18 +105,31 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_unique_and_their_defaults_are_accepted() {
-        for (index, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..index].iter().all(|other| other.name != key.name), "{}", key.name);
+    fn keys_are_unique_and_their_defaults_are_those_that_hold() {
+        let all: Vec<_> = keys::all().collect();
+        for (index, key) in all.iter().enumerate() {
+            assert!(all[..index].iter().all(|other| other.name != key.name), "{}", key.name);
             assert!(WITHOUT_EFFECT.iter().all(|(other, _)| *other != key.name), "{}", key.name);
-            if key.default.is_empty() || key.default.contains([',', '=']) {
+            if key.default.is_empty() {
                 continue;
             }
+            let origin = Origin::Flag("");
+            let entry = Entry { key, name: String::new(), value: default_value(key), origin };
             let mut settings = Settings::default();
-            keys::set(&mut settings, key.name, key.default).unwrap();
-            let same = Settings { tcp: None, prometheus: Listener::default(), ..settings.clone() };
-            let same = Settings { management: Listener::default(), ..same };
-            assert_eq!(same, Settings::default(), "{} = {}", key.name, key.default);
+            entry.apply(&mut settings).unwrap();
+            if key.name == "auth_mechanisms" {
+                // Without the key, what else is possible is offered too.
+                settings.connections.mechanisms = None;
+            }
+            assert_eq!(settings, Settings::default(), "{} = {}", key.name, key.default);
+        }
+    }
+
+    #[test]
+    fn aliases_are_of_keys() {
+        for (alias, name) in keys::ALIASES {
+            assert!(keys::all().any(|key| key.name == name), "{alias}");
+            assert!(keys::all().all(|key| key.name != alias), "{alias}");
         }
     }
 }

@@ -1,23 +1,35 @@
 //! What a configuration file can set, with RabbitMQ's defaults.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use broker_core::secret::Secret;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::cpus::CpuList;
 use super::value::any;
 use crate::amqp;
 
-/// All that the keys of `keys.rs` set.
+/// All that the keys of `keys/` set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `listeners.tcp.NAME`; `None` until the first is set.
-    pub tcp: Option<BTreeMap<String, SocketAddr>>,
-    /// `listeners.ssl.NAME`.
-    pub ssl: BTreeMap<String, SocketAddr>,
+    /// `data_dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `shards`.
+    pub shards: Option<usize>,
+    /// `cpus`.
+    pub cpus: Option<CpuList>,
+    /// `listeners.tcp`.
+    pub tcp: Vec<SocketAddr>,
+    /// `listeners.ssl`.
+    pub ssl: Vec<SocketAddr>,
     /// `ssl_options.*`.
     pub tls: Tls,
-    /// Connections start with a header of the PROXY protocol that says where they come from.
+    /// Connections from `proxy_sources` start with a header of the PROXY protocol that says where they come from.
     pub proxy_protocol: bool,
+    /// Who may speak the PROXY protocol.
+    pub proxy_sources: Vec<IpNet>,
     /// What connections offer and enforce.
     pub connections: amqp::Config,
     /// `vm_memory_high_watermark`.
@@ -29,17 +41,13 @@ pub struct Settings {
     /// The user of a new data directory.
     pub default_user: String,
     /// Its password.
-    pub default_pass: String,
+    pub default_pass: Secret,
     /// The virtual host of a new data directory.
     pub default_vhost: String,
     /// `default_permissions.configure`, `.write` and `.read` of the default user in the default virtual host.
     pub default_permissions: [String; 3],
     /// Tags of the default user.
     pub default_user_tags: Vec<String>,
-    /// The file names tags: they replace the default.
-    pub(super) default_user_tags_set: bool,
-    /// What the file sets to no effect, one sentence each.
-    pub without_effect: Vec<String>,
     /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
     pub consumer_timeout_ms: Option<u64>,
     /// What is logged, and how.
@@ -51,20 +59,19 @@ pub struct Settings {
 }
 
 /// Address and port that are set by two keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The address; `None` is the default.
-    pub ip: Option<std::net::IpAddr>,
-    /// The port; `None` is the default.
-    pub port: Option<u16>,
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
 }
 
 impl Listener {
-    /// The address, if any part of it was set.
+    /// Both.
     #[must_use]
-    pub fn address(&self, default_port: u16) -> Option<SocketAddr> {
-        (self.ip.is_some() || self.port.is_some())
-            .then(|| SocketAddr::new(self.ip.unwrap_or_else(any), self.port.unwrap_or(default_port)))
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
     }
 }
 
@@ -103,60 +110,78 @@ pub struct Tls {
     pub fail_if_no_peer_cert: bool,
     /// Only TLS 1.3 is spoken.
     pub only_tls13: bool,
-    /// `ssl_options.versions` names TLS 1.2.
-    pub(super) tls12_named: bool,
 }
 
-/// What is logged, and how.
+/// What is logged, where, and how. Levels are those of `tracing`, or filters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A level or a filter; the flag `--log` overrides it.
+    /// What is logged where nothing else is said.
     pub level: String,
-    /// One JSON object per line.
-    pub json: bool,
-    /// Nothing is logged.
+    /// Nothing is logged to standard error.
     pub off: bool,
+    /// What is logged to standard error.
+    pub console_level: Option<String>,
+    /// One JSON object per line, on standard error.
+    pub json: bool,
+    /// The log file.
+    pub file: Option<PathBuf>,
+    /// What is logged to the file.
+    pub file_level: Option<String>,
+    /// One JSON object per line, in the file.
+    pub file_json: bool,
+    /// Levels of single parts of the broker, by target.
+    pub categories: BTreeMap<&'static str, String>,
+    /// Where what administrators change is logged, in place of all else.
+    pub audit_file: Option<PathBuf>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            off: false,
+            console_level: None,
+            json: false,
+            file: None,
+            file_level: None,
+            file_json: false,
+            categories: BTreeMap::new(),
+            audit_file: None,
+        }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            tcp: None,
-            ssl: BTreeMap::new(),
+            data_dir: None,
+            shards: None,
+            cpus: None,
+            tcp: vec![SocketAddr::new(any(), 5672)],
+            ssl: Vec::new(),
             tls: Tls::default(),
             proxy_protocol: false,
+            proxy_sources: loopback(),
             connections: amqp::Config::default(),
             memory: Watermark::Relative(600),
             total_memory: None,
             disk: Watermark::Absolute(50_000_000),
             default_user: "guest".to_owned(),
-            default_pass: "guest".to_owned(),
+            default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
             default_permissions: [".*", ".*", ".*"].map(str::to_owned),
             default_user_tags: vec!["administrator".to_owned()],
-            default_user_tags_set: false,
-            without_effect: Vec::new(),
             consumer_timeout_ms: Some(1_800_000),
-            log: Log { level: "info".to_owned(), json: false, off: false },
-            management: Listener::default(),
-            prometheus: Listener::default(),
+            log: Log::default(),
+            management: Listener { ip: Ipv4Addr::LOCALHOST.into(), port: 15672 },
+            prometheus: Listener { ip: Ipv4Addr::UNSPECIFIED.into(), port: 15692 },
         }
     }
 }
 
-impl Settings {
-    /// Where AMQP is spoken without TLS.
-    #[must_use]
-    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        match &self.tcp {
-            Some(listeners) => listeners.values().copied().collect(),
-            None => vec![SocketAddr::new(any(), 5672)],
-        }
-    }
-
-    /// Where AMQP is spoken over TLS.
-    #[must_use]
-    pub fn ssl_addresses(&self) -> Vec<SocketAddr> {
-        self.ssl.values().copied().collect()
-    }
+/// The networks of this machine alone.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8).map(IpNet::V4);
+    let v6 = Ipv6Net::new(Ipv6Addr::LOCALHOST, 128).map(IpNet::V6);
+    [v4, v6].into_iter().flatten().collect()
 }

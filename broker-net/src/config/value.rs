@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 /// Why a text is not a value of its key: what was expected instead.
 pub(super) type Refusal = String;
 
@@ -93,16 +95,82 @@ pub(super) fn ip(text: &str) -> Result<IpAddr, Refusal> {
     text.parse().map_err(|_| "expected an IP address".to_owned())
 }
 
-/// The filter of one of RabbitMQ's log levels.
-pub(super) fn log_level(text: &str) -> Result<&'static str, Refusal> {
-    match text {
-        "debug" => Ok("debug"),
-        "info" | "notice" => Ok("info"),
-        "warning" => Ok("warn"),
-        "error" | "critical" | "alert" | "emergency" => Ok("error"),
-        "none" => Ok("off"),
-        _ => Err("expected debug, info, warning, error, critical or none".to_owned()),
-    }
+/// The filter of one of RabbitMQ's log levels, or `target=level` pairs with commas between them.
+pub(super) fn log_level(text: &str) -> Result<String, Refusal> {
+    let level = |text: &str| match text {
+        "trace" => Some("trace"),
+        "debug" => Some("debug"),
+        "info" | "notice" => Some("info"),
+        "warning" | "warn" => Some("warn"),
+        "error" | "critical" | "alert" | "emergency" => Some("error"),
+        "none" | "off" => Some("off"),
+        _ => None,
+    };
+    let directive = |text: &str| match text.rsplit_once('=') {
+        Some((target, word)) => level(word).map(|level| format!("{target}={level}")),
+        None => level(text).map(str::to_owned),
+    };
+    let filter: Option<Vec<_>> = text.split(',').map(|text| directive(text.trim())).collect();
+    filter
+        .map(|filter| filter.join(","))
+        .ok_or_else(|| "expected debug, info, warning, error, critical or none, or target=level pairs".to_owned())
+}
+
+/// One of some words, and what it stands for.
+pub(super) fn word<T: Copy, const N: usize>(text: &str, words: [(&str, T); N]) -> Result<T, Refusal> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        match words.split_last() {
+            Some((last, [])) => format!("expected {last}"),
+            Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    })
+}
+
+/// A network, as `10.0.0.0/8`, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
+    let single = || text.parse().ok().map(|address: IpAddr| IpNet::from(address));
+    text.parse()
+        .ok()
+        .or_else(single)
+        .ok_or_else(|| format!("`{text}` is not an address or a network such as 10.0.0.0/8"))
+}
+
+/// A time in milliseconds: a number of them, or a number with a unit.
+pub(super) fn milliseconds(text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
+    let expected = || {
+        let most = if most == u64::MAX { String::new() } else { format!(" to {most}") };
+        format!("expected a number of milliseconds from {least}{most}, or a time such as 500ms, 10s, 5m, 1h")
+    };
+    time(text, 1).filter(|time| (least..=most).contains(time)).ok_or_else(expected)
+}
+
+/// A time in whole seconds: a number of them, or a number with a unit.
+pub(super) fn seconds<N>(text: &str, least: N, most: N) -> Result<N, Refusal>
+where
+    N: Copy + PartialOrd + std::fmt::Display + TryFrom<u64>,
+{
+    let whole = time(text, 1000).filter(|time| time % 1000 == 0).and_then(|time| N::try_from(time / 1000).ok());
+    whole
+        .filter(|value| *value >= least && *value <= most)
+        .ok_or_else(|| format!("expected a number of seconds from {least} to {most}, or a time such as 10s or 5m"))
+}
+
+/// Milliseconds of a time whose unit, if it names none, is `unit` milliseconds.
+fn time(text: &str, unit: u64) -> Option<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let unit = match suffix.trim() {
+        "" => unit,
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// A fraction from 0 to 1, in thousandths.
@@ -145,6 +213,35 @@ mod tests {
         for text in ["", "localhost:5672", "70000", "1.2.3.4"] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_take_units() {
+        for (text, expect) in [("0", 0), ("1500", 1500), ("10s", 10_000), ("5 m", 300_000), ("2h", 7_200_000)] {
+            assert_eq!(milliseconds(text, 0, u64::MAX), Ok(expect), "{text}");
+        }
+        assert_eq!(seconds("2m", 0, u16::MAX), Ok(120));
+        assert_eq!(seconds("60", 0, u16::MAX), Ok(60));
+        for text in ["", "s", "-1", "1.5s", "1y", "1500ms"] {
+            assert!(seconds(text, 0, u16::MAX).is_err(), "{text}");
+        }
+        let error = seconds("-1", 0, u16::MAX).unwrap_err();
+        assert_eq!(error, "expected a number of seconds from 0 to 65535, or a time such as 10s or 5m");
+    }
+
+    #[test]
+    fn levels_are_rabbitmqs_and_may_have_targets() {
+        assert_eq!(log_level("critical"), Ok("error".to_owned()));
+        assert_eq!(log_level("warning, broker_net=debug"), Ok("warn,broker_net=debug".to_owned()));
+        assert!(log_level("loud").is_err());
+        assert!(log_level("broker_net=loud").is_err());
+    }
+
+    #[test]
+    fn networks_may_be_single_addresses() {
+        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(network("fd00::/8").unwrap().to_string(), "fd00::/8");
+        assert!(network("10.0.0.0/33").is_err());
     }
 
     #[test]

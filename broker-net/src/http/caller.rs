@@ -56,7 +56,7 @@ fn basic(value: &[u8]) -> Option<(String, Vec<u8>)> {
 impl Caller {
     /// Checks a password, and that the user may use the API at all.
     pub(super) async fn log_in(api: &Api, username: String, password: Vec<u8>, peer: IpAddr) -> ApiResult<Self> {
-        let reply = api.request(AdminRequest::Authenticate { username, password }).await?;
+        let reply = api.request(AdminRequest::Authenticate { username, password: password.into() }).await?;
         let AdminReply::User { name, tags } = reply else {
             return Err(ApiError::not_authenticated());
         };

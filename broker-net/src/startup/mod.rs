@@ -8,6 +8,7 @@ mod ring;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use broker_core::shard::driver;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -26,11 +27,27 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The log filter cannot be parsed.
-    #[error("--log {filter}: {reason}")]
+    #[error("log.default.level and others make the filter {filter}: {reason}")]
     LogFilter {
         /// What was given.
         filter: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A log file cannot be opened.
+    #[error("log file {}: {source}", path.display())]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The rabbitmq.conf to import cannot be read.
+    #[error("--import-config {}: {reason}", path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
         reason: String,
     },
     /// The threads could not be kept on their CPUs.

@@ -60,7 +60,7 @@ fn admit(transport: &Rc<Transport>, tcp: TcpStream, tls: bool) {
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
-    if tls || transport.front.proxy_protocol {
+    if tls || transport.front.is_proxy(peer) {
         glommio::spawn_local(greet(Rc::clone(transport), tcp, peer, tls)).detach();
     } else {
         Link::start(transport, Stream::Plain(tcp), Peer::plain(peer));
@@ -80,7 +80,7 @@ async fn greet(transport: Rc<Transport>, tcp: TcpStream, address: SocketAddr, tl
     }
 }
 
-/// The header of the PROXY protocol, then the handshake of TLS, each if it is configured.
+/// The header of the PROXY protocol if a proxy connects, then the handshake of TLS if it is spoken here.
 async fn secure(
     transport: &Transport,
     mut tcp: TcpStream,
@@ -88,7 +88,7 @@ async fn secure(
     tls: bool,
 ) -> io::Result<(Stream, Peer)> {
     let mut peer = Peer::plain(address);
-    if transport.front.proxy_protocol {
+    if transport.front.is_proxy(address) {
         peer.address = proxy::read_header(&mut tcp).await?.unwrap_or(address);
     }
     let Some(acceptor) = transport.front.acceptor.as_ref().filter(|_| tls) else {

@@ -12,12 +12,14 @@ mod stream;
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::ids::ConnectionKey;
 use broker_core::shard::driver::{ShardHandle, now_ms};
+use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
 use self::link::Link;
@@ -43,8 +45,16 @@ pub(crate) struct Front {
     pub(crate) node: Arc<Node>,
     /// For the listeners with TLS.
     pub(crate) acceptor: Option<Acceptor>,
-    /// Connections start with a header of the PROXY protocol.
-    pub(crate) proxy_protocol: bool,
+    /// Connections from these networks start with a header of the PROXY protocol.
+    pub(crate) proxies: Arc<[IpNet]>,
+}
+
+impl Front {
+    /// A connection from there starts with a header of the PROXY protocol.
+    fn is_proxy(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.proxies.iter().any(|network| network.contains(&ip))
+    }
 }
 
 /// The sockets of one shard.

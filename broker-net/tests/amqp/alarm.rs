@@ -14,14 +14,15 @@ use crate::harness::{Broker, Login, Raw, basic, declare, message_count, own_proc
 fn write_config(path: &Path, memory: bool, disk: bool) {
     let memory = if memory { "0" } else { "1TB" };
     let disk = if disk { "1000000TB" } else { "0" };
-    let text = format!("vm_memory_high_watermark.absolute = {memory}\ndisk_free_limit.absolute = {disk}\n");
+    let text =
+        format!("vm_memory_high_watermark.absolute = \"{memory}\"\ndisk_free_limit.absolute = \"{disk}\"\n");
     fs::write(path, text).unwrap();
 }
 
 /// Runs a test against a broker whose configuration is that of [`write_config`].
 fn alarmed(memory: bool, disk: bool, test: impl AsyncFnOnce(&mut Broker, &Path)) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("ringmq.conf");
+    let path = directory.path().join("ringmq.toml");
     write_config(&path, memory, disk);
     own_process(&["--config", path.to_str().unwrap()], async |broker| test(broker, &path).await);
 }

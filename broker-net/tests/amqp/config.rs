@@ -1,28 +1,77 @@
-//! The configuration as the operator meets it: a file, `--set`, and what is refused.
+//! The configuration as the operator meets it: a file, the environment, `--set`, flags, and what is refused.
 
+use std::fs;
 use std::process::{Command, Output};
 
 use crate::harness::{Raw, own_process, socket};
 
-fn ringmq(flags: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ringmq")).args(flags).output().unwrap()
+fn ringmq(flags: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.env("RINGMQ_CONFIG", "").args(flags).envs(environment.iter().copied()).output().unwrap()
+}
+
+fn check(flags: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = ringmq(flags, environment);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    stdout
 }
 
 #[test]
-fn unknown_key_stops_the_start_with_its_line() {
+fn every_fault_of_a_file_is_told_with_its_line_and_the_broker_does_not_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "heartbeat = 5\n# fine so far\nhart_beat = 5\n").unwrap();
+    fs::write(file.path(), "heartbeat = 5\n# fine so far\nhart_beat = 5\n[ssl_options]\nverify = true\n").unwrap();
     let path = file.path().to_str().unwrap();
-    let output = ringmq(&["--config", path]);
+    let output = ringmq(&["--config", path], &[]);
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(error, format!("ringmq: {path}:3: unknown key `hart_beat`\n"));
+    assert_eq!(
+        error,
+        format!(
+            "ringmq: {path}:3: unknown key `hart_beat`; is `heartbeat` meant?\n\
+             {path}:5: ssl_options.verify: expected a text in quotes\n"
+        )
+    );
 }
 
 #[test]
 fn check_config_checks_and_ends() {
-    assert!(ringmq(&["--check-config", "--set", "heartbeat = 5"]).status.success());
-    assert!(!ringmq(&["--check-config", "--set", "heartbeat = often"]).status.success());
+    assert!(ringmq(&["--check-config", "--set", "heartbeat = 5"], &[]).status.success());
+    assert!(!ringmq(&["--check-config", "--set", "heartbeat = often"], &[]).status.success());
+    assert!(!ringmq(&["--check-config"], &[("RINGMQ_HEARTBEAT", "often")]).status.success());
+}
+
+#[test]
+fn print_config_says_where_values_come_from_and_keeps_secrets() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "\nheartbeat = \"1m\"\ndefault_pass = \"hunter2\"\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let flags = ["--print-config", "--config", path, "--amqp", "127.0.0.1:0", "--set", "frame_max=8192"];
+    let printed = check(&flags, &[("RINGMQ_LOG_CONSOLE_FORMATTER", "json")]);
+    for line in [
+        "listeners.tcp = [\"127.0.0.1:0\"]  # --amqp",
+        &format!("heartbeat = \"1m\"  # {path}:2"),
+        "frame_max = 8192  # --set frame_max",
+        "log.console.formatter = \"json\"  # RINGMQ_LOG_CONSOLE_FORMATTER",
+        "channel_max = 2047  # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    assert!(!printed.contains("hunter2"), "{printed}");
+    fs::write(file.path(), &printed).unwrap();
+    check(&["--check-config", "--config", path], &[]);
+}
+
+#[test]
+fn import_config_prints_what_the_broker_takes() {
+    let conf = tempfile::NamedTempFile::new().unwrap();
+    fs::write(conf.path(), "listeners.tcp.1 = 5673\nheartbeat = 7\ncluster_name = x\nwhat = ever\n").unwrap();
+    let toml = check(&["--import-config", conf.path().to_str().unwrap()], &[]);
+    assert!(toml.contains("\nlisteners.tcp = [5673]  # line 1\n"), "{toml}");
+    assert!(toml.contains("\n# line 4: unknown key `what`\n"), "{toml}");
+    fs::write(conf.path(), &toml).unwrap();
+    check(&["--check-config", "--config", conf.path().to_str().unwrap()], &[]);
 }
 
 #[test]

@@ -104,6 +104,20 @@ fn connection_without_the_proxys_header_is_closed() {
 }
 
 #[test]
+fn header_of_a_proxy_that_is_not_trusted_is_no_amqp() {
+    let trusted = ["--set", "proxy_protocol_trusted_sources = 192.0.2.0/24, 2001:db8::1"];
+    own_process(&[PROXY, &trusted].concat(), async |broker| {
+        let mut raw = Raw::connect(broker);
+        raw.write(b"PROXY TCP4 192.0.2.1 127.0.0.1 40000 5672\r\n");
+        assert_eq!(raw.rest(), b"AMQP\x00\x00\x09\x01");
+        assert_eq!(mechanisms(broker), "PLAIN AMQPLAIN", "others are spoken to without PROXY protocol");
+    });
+    own_process(&[PROXY, &["--set", "proxy_protocol_trusted_sources = 127.0.0.1"]].concat(), async |broker| {
+        assert_eq!(login_from(broker, b"PROXY TCP4 192.0.2.1 127.0.0.1 40000 5672\r\n"), Some(403));
+    });
+}
+
+#[test]
 fn user_of_a_new_data_directory_is_configured() {
     let flags = ["--set", "default_user = al", "--set", "default_pass = se#cret", "--set", "default_vhost = prod"];
     own_process(&flags, async |broker| {

@@ -153,7 +153,7 @@ impl Connection {
             }
             sasl::Claim::Anonymous => {
                 let name = config.anonymous_user.as_deref().unwrap_or_default();
-                shard.authenticate(name, config.anonymous_pass.as_bytes()).ok_or_else(|| refused(name))?
+                shard.authenticate(name, config.anonymous_pass.expose()).ok_or_else(|| refused(name))?
             }
         };
         let loopback = self.peer.address.ip().to_canonical().is_loopback();
