@@ -59,6 +59,18 @@ pub enum AdminRequest {
         /// None is no limit.
         value: Option<u64>,
     },
+    /// Has a queue deliver nothing to consumers, or (false) go on. Kept over restarts if the queue is. Streams cannot be paused.
+    /// Answer: [`AdminReply::Done`].
+    SetPaused {
+        /// On behalf of whom: the user must be permitted to configure the queue.
+        user: String,
+        /// The virtual host.
+        vhost: String,
+        /// The queue.
+        queue: String,
+        /// Whether it is to deliver nothing.
+        paused: bool,
+    },
     /// An AMQP command on behalf of a user: to declare, bind, unbind, delete and purge. Not to consume and get; nothing
     /// can be exclusive. Answer: [`AdminReply::Done`], or [`AdminReply::Messages`] for declare, delete and purge of queues.
     Command {
@@ -73,6 +85,12 @@ pub enum AdminRequest {
     Publish(Box<AdminPublish>),
     /// Takes messages from the head of a queue on behalf of a user. Answer: [`AdminReply::Got`].
     Get(AdminGet),
+    /// Moves ready messages of a queue to others, a slice at a time. Answer, when they are there: [`AdminReply::Moved`].
+    Move(Box<AdminMove>),
+    /// Messages that an exchange holds back. Answer: [`AdminReply::Delayed`].
+    ListDelayed(ListDelayed),
+    /// Has an exchange forget messages that it holds back. Answer, when no crash brings them back: [`AdminReply::Cancelled`].
+    CancelDelayed(CancelDelayed),
     /// Closes a connection with 320. Answer: [`AdminReply::Done`].
     CloseConnection {
         /// Which.
@@ -114,6 +132,103 @@ pub struct AdminGet {
     pub truncate: Option<usize>,
     /// What becomes of the messages.
     pub settlement: Settlement,
+}
+
+/// Which messages are to be moved, and where.
+#[derive(Clone, Debug)]
+pub struct AdminMove {
+    /// On behalf of whom: the user must be permitted to read the queue and to write to where the messages go.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The queue whose messages are moved, from its head on.
+    pub queue: String,
+    /// Where they go.
+    pub to: MoveTo,
+    /// How many at the most; never more than are ready when the move begins.
+    pub count: Option<u64>,
+}
+
+/// Where messages are moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoveTo {
+    /// To a queue, through the default exchange.
+    Queue(String),
+    /// To an exchange.
+    Exchange {
+        /// The exchange.
+        exchange: String,
+        /// The routing key; none leaves each message its own.
+        routing_key: Option<String>,
+    },
+    /// Each to the queue in which it died first. What never died stays.
+    FirstDeathQueue,
+    /// Each to the exchange that it had been published to when it died first, with its key. What never died stays.
+    FirstDeathExchange,
+}
+
+/// Which messages that an exchange holds back are to be listed.
+#[derive(Clone, Debug)]
+pub struct ListDelayed {
+    /// On behalf of whom: the user must be permitted to read from the exchange.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The exchange.
+    pub exchange: String,
+    /// Where the page before ended: its [`DelayedPage::next`].
+    pub after: Option<String>,
+    /// How many at the most; no more than [`MAX_DELAYED_PAGE`].
+    pub count: usize,
+}
+
+/// Messages on one page of those that an exchange holds back.
+pub const MAX_DELAYED_PAGE: usize = 500;
+
+/// Which messages an exchange is to forget.
+#[derive(Clone, Debug)]
+pub struct CancelDelayed {
+    /// On behalf of whom: the user must be permitted to configure the exchange.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The exchange.
+    pub exchange: String,
+    /// One message, by its [`DelayedMessage::id`]; none are all.
+    pub id: Option<String>,
+}
+
+/// Some of the messages that an exchange holds back. What is due soon comes by the time at which it is due; what is far away by spans of time,
+/// in each in the order in which it was published.
+#[derive(Clone, Debug, Default)]
+pub struct DelayedPage {
+    /// How many the exchange holds back in all.
+    pub total: u64,
+    /// Some of them.
+    pub messages: Vec<DelayedMessage>,
+    /// Where the next page begins; nothing after the last.
+    pub next: Option<String>,
+}
+
+/// A message that an exchange holds back.
+#[derive(Clone, Debug)]
+pub struct DelayedMessage {
+    /// Names it at its exchange.
+    pub id: String,
+    /// When it is due, in milliseconds since the Unix epoch.
+    pub due_ms: u64,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub published_ms: u64,
+    /// Where it was published.
+    pub exchange: String,
+    /// With which key.
+    pub routing_key: String,
+    /// It survives a restart.
+    pub persistent: bool,
+    /// Its properties.
+    pub properties: AMQPProperties,
+    /// Length of its body, in bytes.
+    pub body_bytes: usize,
 }
 
 /// A message taken from a queue.
@@ -160,6 +275,19 @@ pub enum AdminReply {
     },
     /// Messages of a queue.
     Got(Vec<GotMessage>),
+    /// How a move ended.
+    Moved {
+        /// Messages that are in their new queues.
+        moved: u64,
+        /// Messages that are ready in the old one.
+        left: u64,
+        /// Why it did not move all that it was to.
+        reason: Option<String>,
+    },
+    /// Messages that are held back.
+    Delayed(DelayedPage),
+    /// So many messages will never come out of their exchange.
+    Cancelled(u64),
 }
 
 /// Why an [`AdminRequest`] was not carried out.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_lite::future::block_on;
 
 use super::{
-    AdminError, AdminReply, AdminRequest, ChannelInfo, ConnectionInfo, ConsumerInfo, Definition, ExchangeInfo,
-    QueueInfo,
+    AdminError, AdminReply, AdminRequest, CancelDelayed, ChannelInfo, ConnectionInfo, ConsumerInfo, Definition,
+    ExchangeInfo, ListDelayed, QueueInfo,
 };
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
@@ -59,6 +59,13 @@ impl Admin {
         let (sender, receiver) = flume::bounded(1);
         let shard = match &request {
             AdminRequest::CloseConnection { connection, .. } => usize::from(connection.shard.0),
+            AdminRequest::Move(order) => self.shard_of_queue(&order.vhost, &order.queue).await?,
+            AdminRequest::ListDelayed(ListDelayed { vhost, exchange, .. })
+            | AdminRequest::CancelDelayed(CancelDelayed { vhost, exchange, .. }) => {
+                let (vhost, exchange) = (vhost.clone(), exchange.clone());
+                let at = self.read_registrar(move |shard, _| shard.shard_of_exchange(&vhost, &exchange)).await?;
+                usize::from(at.0)
+            }
             _ => usize::from(Shard::REGISTRAR.0),
         };
         self.probe.call(shard, Call::Request(Box::new(request), sender));
@@ -159,6 +166,13 @@ impl Admin {
     /// [`AdminError::Unavailable`] when the broker stops.
     pub async fn channels(&self) -> Result<Vec<ChannelInfo>, AdminError> {
         self.all_slices(|shard, sessions, from| sessions.list_channels(shard.id(), from, SLICE_ROWS)).await
+    }
+
+    /// The shard of a queue; the registrar if there is no such queue, which then says so.
+    async fn shard_of_queue(&self, vhost: &str, name: &str) -> Result<usize, AdminError> {
+        let (vhost, name): (Arc<str>, Arc<str>) = (vhost.into(), name.into());
+        let at = self.read_registrar(move |shard, _| shard.shard_of_queue(&vhost, &name)).await?;
+        Ok(usize::from(at.unwrap_or(Shard::REGISTRAR).0))
     }
 
     async fn all_slices<T: Send + 'static>(

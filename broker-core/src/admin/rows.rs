@@ -76,6 +76,8 @@ pub struct QueueInfo {
     pub partition: PartitionId,
     /// It is being deleted.
     pub deleting: bool,
+    /// It delivers nothing to consumers.
+    pub paused: bool,
     /// Messages ready to be delivered.
     pub messages_ready: u64,
     /// Messages delivered and not settled.

@@ -38,7 +38,7 @@ impl DeadLetter {
             .position(|death| field(death, "queue") == queue && field(death, "reason") == reason.name());
         let latest = match earlier {
             Some(at) => again(deaths.remove(at)),
-            None => first_death(&message, &properties, &routing_keys, queue, reason, now_ms),
+            None => new_death(&message, &properties, &routing_keys, queue, reason, now_ms),
         };
         let is_first = deaths.is_empty() && earlier.is_none();
         deaths.insert(0, latest);
@@ -69,6 +69,38 @@ impl DeadLetter {
     pub fn stamp(&self, old: Stamp, now_ms: u64, rerouted: bool) -> Stamp {
         Stamp::dead_lettered_at(now_ms, rerouted || old.is_rerouted())
     }
+}
+
+/// Where a message was before it died for the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstDeath {
+    /// The queue in which it died.
+    pub queue: String,
+    /// The exchange that it had been published to.
+    pub exchange: String,
+    /// Its routing key there.
+    pub routing_key: String,
+}
+
+/// The first death of a message, if it was dead-lettered here. What a publisher wrote into its headers is not believed.
+#[must_use]
+pub fn first_death(message: &Message<'_>, properties: &Properties<'_>) -> Option<FirstDeath> {
+    if !message.stamp.is_dead_lettered() {
+        return None;
+    }
+    let headers = properties.parse_headers().ok()?;
+    let queue = field(&headers, "x-first-death-queue");
+    let deaths = deaths_of(&headers);
+    let death = deaths.iter().rfind(|death| field(death, "queue") == queue)?;
+    let routing_key = match death.inner().get("routing-keys") {
+        Some(AMQPValue::FieldArray(keys)) => match keys.as_slice().first() {
+            Some(AMQPValue::LongString(key)) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    let exchange = field(&headers, "x-first-death-exchange").to_owned();
+    Some(FirstDeath { queue: queue.to_owned(), exchange, routing_key })
 }
 
 /// The keys that a message was routed by: its own and those in CC, unless it has been given another since.
@@ -114,7 +146,7 @@ fn again(mut death: FieldTable) -> FieldTable {
     death
 }
 
-fn first_death(
+fn new_death(
     message: &Message<'_>,
     properties: &Properties<'_>,
     routing_keys: &[String],
@@ -186,6 +218,21 @@ mod tests {
             format!("{} {} {count}", field(death, "queue"), field(death, "reason"))
         };
         deaths.iter().map(line).collect()
+    }
+
+    #[test]
+    fn only_the_brokers_word_says_where_a_message_died_first() {
+        let none = [0, 0];
+        let first = DeadLetter::new(message(Stamp::at(1), &none), "q", DeathReason::Expired, 1);
+        let stamp = first.stamp(Stamp::at(1), 1, false);
+        let in_dead = Message { exchange: "dlx", routing_key: "dead", ..message(stamp, &first.properties) };
+        let second = DeadLetter::new(in_dead, "dead", DeathReason::Rejected, 2);
+        let again = Message { exchange: "y", ..message(stamp, &second.properties) };
+        let properties = Properties::parse(&second.properties).unwrap();
+        let expected = FirstDeath { queue: "q".into(), exchange: "x".into(), routing_key: "k".into() };
+        assert_eq!(first_death(&again, &properties), Some(expected));
+        let forged = Message { stamp: Stamp::at(1), ..again };
+        assert_eq!(first_death(&forged, &properties), None);
     }
 
     #[test]

@@ -13,7 +13,9 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::define::define;
+use super::held::Browsing;
 use super::mailbox::{Answer, ReplyTo};
+use super::moves::Moving;
 use super::publisher::Publisher;
 use crate::admin::{AdminError, AdminGet, AdminPublish, AdminReply, AdminRequest, Call, GotMessage, Reply};
 use crate::error::ConnectionCode;
@@ -33,7 +35,7 @@ pub(super) const ADMIN_SLOT: u32 = u32::MAX - 1;
 const STEPS_PER_TURN: usize = 64;
 
 /// The channel of a request.
-fn channel_of(request: RequestId) -> ChannelKey {
+pub(super) fn channel_of(request: RequestId) -> ChannelKey {
     ChannelKey { slot: ADMIN_SLOT, epoch: request.0 }
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Desk {
     last: u32,
     /// Requests that go on in the next turn.
     due: Vec<RequestId>,
+    /// The same, one step in each turn.
+    going: Vec<RequestId>,
 }
 
 #[derive(Debug)]
@@ -53,7 +57,7 @@ struct Waiting {
 }
 
 #[derive(Debug)]
-enum WaitingFor {
+pub(super) enum WaitingFor {
     /// An answer, or the round of a change. The reply if the answer has no number in it.
     Answer(AdminReply),
     /// So many confirms of the queues that a message went to.
@@ -62,11 +66,17 @@ enum WaitingFor {
         refused: bool,
     },
     Messages(Box<Getting>),
+    /// What was done is to be on disk.
+    Synced(AdminReply),
+    /// Messages are on their way to other queues. Absent while it is being looked after.
+    Move(Option<Box<Moving>>),
+    /// Records of messages that are held back are being read.
+    Held(Option<Box<Browsing>>),
 }
 
 /// A get that is going on: one message after the other.
 #[derive(Debug)]
-struct Getting {
+pub(super) struct Getting {
     get: AdminGet,
     user: Arc<str>,
     vhost: Arc<str>,
@@ -85,10 +95,10 @@ impl Getting {
 impl Desk {
     /// True if [`Shard::continue_requests`] has something to do.
     pub(super) fn has_due(&self) -> bool {
-        !self.due.is_empty()
+        !self.due.is_empty() || !self.going.is_empty()
     }
 
-    fn open(&mut self, reply: Reply, kind: WaitingFor) -> RequestId {
+    pub(super) fn open(&mut self, reply: Reply, kind: WaitingFor) -> RequestId {
         loop {
             self.last = self.last.wrapping_add(1);
             let request = RequestId(self.last);
@@ -97,6 +107,16 @@ impl Desk {
                 return request;
             }
         }
+    }
+
+    /// The request goes on in the next turn.
+    pub(super) fn go_on(&mut self, request: RequestId) {
+        self.going.push(request);
+    }
+
+    /// What a request waits for.
+    pub(super) fn waits_for(&mut self, request: RequestId) -> Option<&mut WaitingFor> {
+        self.waiting.get_mut(&request).map(|waiting| &mut waiting.kind)
     }
 
     /// A message was got.
@@ -162,6 +182,9 @@ impl Shard {
                 }
                 Err(error) => Err(error),
             },
+            AdminRequest::Move(order) => return self.begin_move(*order, reply),
+            AdminRequest::ListDelayed(list) => return self.list_delayed(list, reply),
+            AdminRequest::CancelDelayed(cancel) => return self.cancel_delayed(cancel, reply),
             change => match define(&self.topology, change) {
                 Ok((changes, answer)) => {
                     for change in changes {
@@ -183,7 +206,7 @@ impl Shard {
     }
 
     /// A user and a virtual host by their shared names.
-    fn caller(&self, user: &str, vhost: &str) -> Result<(Arc<str>, Arc<str>), AdminError> {
+    pub(super) fn caller(&self, user: &str, vhost: &str) -> Result<(Arc<str>, Arc<str>), AdminError> {
         let (user, _) = self.topology.user(user).ok_or(AdminError::NotAuthorised)?;
         let (vhost, _) =
             self.topology.vhost(vhost).ok_or_else(|| AdminError::NotFound(format!("no vhost '{vhost}'")))?;
@@ -240,6 +263,13 @@ impl Shard {
     /// One of the queues that a message went to has it, or does not take it.
     pub(super) fn desk_confirm(&mut self, sessions: &mut impl Sessions, channel: ChannelKey, accepted: bool) {
         let request = RequestId(channel.epoch);
+        if let Some(Waiting { kind: WaitingFor::Synced(reply), .. }) = self.desk.waiting.get_mut(&request) {
+            let outcome = match accepted {
+                true => Ok(reply.clone()),
+                false => Err(AdminError::Unavailable("a log of this server has failed".to_owned())),
+            };
+            return self.finish(sessions, request, outcome);
+        }
         if let Some(Waiting { kind: WaitingFor::Confirms { pending, refused }, .. }) =
             self.desk.waiting.get_mut(&request)
         {
@@ -287,6 +317,13 @@ impl Shard {
 
     /// Goes on with requests that take several steps.
     pub(super) fn continue_requests(&mut self, sessions: &mut impl Sessions) {
+        for request in std::mem::take(&mut self.desk.going) {
+            match self.desk.waits_for(request) {
+                Some(WaitingFor::Move(_)) => self.continue_move(sessions, request),
+                Some(WaitingFor::Held(_)) => self.continue_browsing(sessions, request),
+                _ => {}
+            }
+        }
         for _ in 0..STEPS_PER_TURN {
             let Some(request) = self.desk.due.pop() else {
                 return;
@@ -316,7 +353,7 @@ impl Shard {
     }
 
     /// Tells the asker, and every shard that the request's channel is closed.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         sessions: &mut impl Sessions,
         request: RequestId,

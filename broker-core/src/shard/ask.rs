@@ -256,6 +256,13 @@ impl Shard {
             return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
         }
         let id = hosted.id;
+        if hosted.machine.is_paused() && ask.reply_to.connection != ADMIN_CONNECTION {
+            hosted.machine.touch();
+            self.stats.messages_get_empty += 1;
+            hosted.counters.get_empty += 1;
+            self.answer(sessions, ask.reply_to, Answer::BasicGetEmpty);
+            return self.attend(sessions, slot);
+        }
         let partition = self.partitions.get_mut(&hosted.partition).expect("a hosted queue's partition is here");
         let ReplyTo { shard, connection, request } = ask.reply_to;
         let counters = &mut hosted.counters;

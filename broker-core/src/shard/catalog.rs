@@ -153,7 +153,7 @@ pub(super) fn is_durable(topology: &Topology, change: &Change) -> bool {
         Change::ExchangeDeleted { vhost, name } => {
             topology.find_exchange(vhost, name).is_some_and(|(_, exchange)| exchange.durable)
         }
-        Change::QueueDeleted { queue } => {
+        Change::QueueDeleted { queue } | Change::QueuePaused { queue, .. } => {
             topology.queue(*queue).is_some_and(|row| row.durable && row.owner.is_none())
         }
     }
@@ -178,6 +178,11 @@ pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows
             Change::QueueDeleted { .. } => {
                 if let Some(row) = &applied.queue {
                     rows.push(delete(QUEUE, &[&row.vhost, &row.name]));
+                }
+            }
+            Change::QueuePaused { .. } => {
+                if let Some(definition) = &applied.redefined {
+                    rows.push(put(QUEUE, &[&definition.vhost, &definition.name], definition));
                 }
             }
             Change::ExchangeDeleted { .. } | Change::Unbound { .. } => {}

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use super::topology::{Change, Topology};
 use crate::admin::{AdminError, AdminReply, AdminRequest, Definition, DefinitionKey};
+use crate::error::AmqpError;
 use crate::limits::MAX_NAME_BYTES;
 use crate::model::exchange::is_reserved;
 use crate::model::limits::{UserLimits, VhostLimits};
 use crate::model::pattern::Pattern;
+use crate::model::permission::Access;
 use crate::model::policy_settings;
+use crate::model::queue::settings::QueueType;
+use crate::model::vhost::Resource;
 
 /// The changes that carry out a request, and the reply to it when they are done.
 type Defined = Result<(Vec<Change>, AdminReply), AdminError>;
@@ -29,6 +33,17 @@ pub(super) fn define(topology: &Topology, request: AdminRequest) -> Defined {
             let mut limits = topology.user_limits(&user).cloned().unwrap_or_else(|| UserLimits::none(&user));
             limits.set(limit, value);
             Ok((vec![user_limits(limits)], AdminReply::Done))
+        }
+        AdminRequest::SetPaused { user, vhost, queue, paused } => {
+            let found = topology.find_queue(&vhost, &queue);
+            let (queue, row) = found.ok_or_else(|| AdminError::NotFound("Not Found".to_owned()))?;
+            let resource = Resource::queue(&vhost, &row.name);
+            topology.permissions().check(&user, Access::Configure, resource).map_err(AmqpError::from)?;
+            if row.kind == QueueType::Stream {
+                return Err(AdminError::BadRequest("a stream cannot be paused".to_owned()));
+            }
+            let changes = (row.paused != paused).then_some(Change::QueuePaused { queue, paused });
+            Ok((changes.into_iter().collect(), AdminReply::Done))
         }
         _ => Err(AdminError::BadRequest("not a definition".to_owned())),
     }

@@ -77,6 +77,16 @@ impl HeldBack {
         self.stopped = true;
     }
 
+    /// True if nothing is released any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// What an exchange of this shard holds back, and the partition that has it.
+    pub(super) fn hosted_mut(&mut self, store: QueueId) -> Option<(&mut Delays, PartitionId)> {
+        self.stores.get_mut(&store).map(|hosted| (&mut hosted.machine, hosted.partition))
+    }
+
     fn wake_at(&mut self, at_ms: Option<u64>) {
         self.next_wake_ms = self.next_wake_ms.into_iter().chain(at_ms).min();
     }

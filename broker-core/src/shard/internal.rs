@@ -9,9 +9,9 @@ use rustc_hash::FxHashMap;
 use super::Shard;
 use super::deduplication::Admitted;
 use super::publish::Routed;
-use crate::ids::{ChannelKey, QueueId, Seq};
+use crate::ids::{ChannelKey, QueueId, RequestId, Seq};
 use crate::model::message::{Message, Traits};
-use crate::model::queue::DeadToken;
+use crate::model::queue::{DeadToken, MoveToken};
 use crate::session::{Published, Sessions};
 
 /// The shard as a publisher: no channel has this key.
@@ -34,6 +34,15 @@ pub(super) enum Origin {
     },
     /// A message that an exchange found to be new.
     Admitted(Admitted),
+    /// A message that an administrator moves.
+    Moved {
+        /// Out of this queue.
+        queue: QueueId,
+        /// Names the message there.
+        token: MoveToken,
+        /// The administrator's request.
+        request: RequestId,
+    },
     /// A message that died in a queue.
     DeadLetter {
         /// The queue.
@@ -143,6 +152,9 @@ impl Shard {
             Origin::Nothing => {}
             Origin::HeldBack { store, seq } => self.released_arrived(store, seq, accepted),
             Origin::Admitted(admitted) => self.admitted_done(sessions, admitted, accepted),
+            Origin::Moved { queue, token, request } => {
+                self.moved_done(sessions, queue, token, request, accepted);
+            }
             Origin::DeadLetter { queue, token, at_least_once } => {
                 self.stats.dead_lettered_confirmed += u64::from(accepted && at_least_once);
                 self.dead_letter_done(queue, Some(token), accepted || !at_least_once);

@@ -110,6 +110,11 @@ impl Shard {
         Some(self.placement.shard_of(row.partition))
     }
 
+    /// The shard that holds the messages of an exchange back, should it do so.
+    pub(crate) fn shard_of_exchange(&self, vhost: &str, name: &str) -> ShardId {
+        self.placement.shard_of(self.placement.partition_of(vhost, name))
+    }
+
     /// A queue of this shard.
     pub(crate) fn queue_info(&self, vhost: &str, name: &str) -> Option<QueueInfo> {
         let (id, _) = self.topology.find_queue(vhost, name)?;
@@ -135,6 +140,7 @@ impl Shard {
             shard: self.id,
             partition: hosted.partition,
             deleting: hosted.closing,
+            paused: row.paused,
             messages_ready: hosted.machine.message_count(),
             messages_unacknowledged: hosted.machine.unacked_count() as u64,
             consumers: hosted.machine.consumer_count() as u64,

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `access` | authentication, virtual hosts |
 //! | `admin`, `listing`, `definitions` | administrators' requests and listings |
+//! | `moves`, `held` | messages that administrators move, and those that they look at while an exchange holds them back |
 //! | `publish` | a message on its way into queues |
 //! | `delays`, `deduplication` | exchanges that hold messages back, exchanges and queues that take each message once |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
@@ -58,9 +59,11 @@ mod define;
 mod definitions;
 mod delays;
 pub mod driver;
+mod held;
 mod internal;
 mod listing;
 mod mailbox;
+mod moves;
 mod open;
 mod partition;
 mod placement;

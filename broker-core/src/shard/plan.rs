@@ -253,6 +253,7 @@ impl<'a> Planner<'a> {
             auto_delete: *auto_delete,
             kind,
             arguments: arguments.clone(),
+            paused: false,
         };
         let changes = vec![Change::QueueDeclared { definition, partition: PartitionId(0), owner }];
         let answer = Answer::QueueDeclareOk { queue: queue.as_str().into(), message_count: 0, consumer_count: 0 };

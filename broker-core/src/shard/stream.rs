@@ -374,6 +374,7 @@ impl Shard {
             shard: self.id,
             partition: hosted.partition,
             deleting: hosted.closing,
+            paused: row.paused,
             messages_ready: hosted.machine.message_count(),
             messages_unacknowledged: hosted.machine.unacked_count(),
             consumers: hosted.machine.consumer_count() as u64,

@@ -46,6 +46,9 @@ pub(super) struct QueueDefinition {
     /// The arguments of the declare.
     #[serde(with = "field_table::exact")]
     pub arguments: FieldTable,
+    /// It delivers nothing to consumers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// The connection that an exclusive queue belongs to.
@@ -78,6 +81,8 @@ pub(super) struct QueueRow {
     pub arguments: Option<Box<FieldTable>>,
     /// What policies say; most queues have none.
     pub policy: Option<Arc<EffectivePolicy>>,
+    /// It delivers nothing to consumers.
+    pub paused: bool,
 }
 
 /// The store of an exchange, which is in the log as a queue is.
@@ -115,6 +120,10 @@ pub(super) enum Change {
     QueueDeleted {
         queue: QueueId,
     },
+    QueuePaused {
+        queue: QueueId,
+        paused: bool,
+    },
     Bound {
         vhost: Arc<str>,
         binding: BindingDefinition,
@@ -134,6 +143,8 @@ pub(super) struct Applied {
     pub queue: Option<QueueRow>,
     /// Queues for which other policies hold now.
     pub policy_changed: Vec<QueueId>,
+    /// What the catalog is to hold of a queue from now on.
+    pub redefined: Option<QueueDefinition>,
 }
 
 /// A virtual host and what is in it.
@@ -318,6 +329,7 @@ impl Topology {
                 self.declare_queue(definition, *partition, *owner);
             }
             Change::QueueDeleted { queue } => return self.delete_queue(*queue),
+            Change::QueuePaused { queue, paused } => return self.pause_queue(*queue, *paused),
             Change::Bound { vhost, binding } => self.bind(vhost, binding),
             Change::Unbound { vhost, binding } => return self.unbind(vhost, binding),
         }
@@ -366,10 +378,28 @@ impl Topology {
         }
         let arguments = &definition.arguments;
         let arguments = (!arguments.inner().is_empty()).then(|| Box::new(arguments.clone()));
-        let QueueDefinition { durable, auto_delete, kind, .. } = *definition;
+        let QueueDefinition { durable, auto_delete, kind, paused, .. } = *definition;
+        let vhost = vhost_name;
         let row =
-            QueueRow { vhost: vhost_name, name, partition, durable, auto_delete, kind, owner, arguments, policy };
+            QueueRow { vhost, name, partition, durable, auto_delete, kind, owner, arguments, policy, paused };
         self.queues.insert(id, row);
+    }
+
+    fn pause_queue(&mut self, queue: QueueId, paused: bool) -> Applied {
+        let redefined = self.queues.get_mut(&queue).map(|row| {
+            row.paused = paused;
+            QueueDefinition {
+                id: queue.0,
+                vhost: row.vhost.to_string(),
+                name: row.name.to_string(),
+                durable: row.durable,
+                auto_delete: row.auto_delete,
+                kind: row.kind,
+                arguments: row.arguments.as_deref().cloned().unwrap_or_default(),
+                paused,
+            }
+        });
+        Applied { redefined, ..Applied::default() }
     }
 
     fn delete_queue(&mut self, queue: QueueId) -> Applied {

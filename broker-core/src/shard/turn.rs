@@ -266,6 +266,12 @@ impl Shard {
             }
             _ => {}
         }
+        if let Change::QueuePaused { queue, paused } = change
+            && let Some(&slot) = self.slots.get(queue)
+        {
+            self.queues[slot as usize].machine.set_paused(*paused);
+            self.pump(sessions, slot);
+        }
         for queue in &applied.policy_changed {
             if self.slots.contains_key(queue) || self.streams.slot(*queue).is_some() {
                 self.settings_changed(*queue, self.settings_of(*queue));
@@ -298,7 +304,11 @@ impl Shard {
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");
         self.slots.insert(id, slot);
-        let arguments = self.topology.queue(id).and_then(|row| row.arguments.as_deref());
+        let row = self.topology.queue(id);
+        if row.is_some_and(|row| row.paused) {
+            self.queues[slot as usize].machine.set_paused(true);
+        }
+        let arguments = row.and_then(|row| row.arguments.as_deref());
         if let Some(cache) = arguments.and_then(|arguments| Cache::declared(id, arguments)) {
             self.caches.host(partition, cache);
         }

@@ -10,7 +10,7 @@ use ureq::http::{Method, StatusCode};
 use super::client::{Client, quote, refused};
 use super::output::Printer;
 use super::verb::Verb;
-use super::{Failure, Options};
+use super::{Failure, Options, messages};
 
 /// Carries out a verb that changes something; gives back any other.
 pub(super) fn execute(
@@ -23,6 +23,7 @@ pub(super) fn execute(
     let Some(verb) = permissions(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = vhosts(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = policies(client, printer, options, verb)? else { return Ok(None) };
+    let Some(verb) = messages::execute(client, printer, options, verb)? else { return Ok(None) };
     contents(client, printer, options, verb)
 }
 

@@ -88,6 +88,12 @@ impl Client {
         self.successful(Method::POST, path, Some(body)).map(drop)
     }
 
+    /// A POST that is answered with JSON.
+    pub(super) fn ask(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let text = self.successful(Method::POST, path, Some(body))?;
+        serde_json::from_str(&text).map_err(|error| Failure::Unavailable(error.to_string()))
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<(), Failure> {
         self.successful(Method::DELETE, path, None).map(drop)
     }

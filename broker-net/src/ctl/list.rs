@@ -47,6 +47,10 @@ pub(super) fn execute(
     printer.say(&listing.says)?;
     let rows = match client.get(&listing.path)? {
         Value::Array(rows) => rows,
+        Value::Object(mut page) if page.contains_key("items") => match page.remove("items") {
+            Some(Value::Array(rows)) => rows,
+            _ => Vec::new(),
+        },
         other => vec![other],
     };
     let rows: Vec<Vec<Value>> = rows.iter().map(|row| listing.row(row)).collect::<Result<_, _>>()?;
@@ -98,6 +102,11 @@ fn contents(options: &Options, verb: Verb) -> Result<Listing, Verb> {
                 ("destination_name", "destination"),
                 ("destination_kind", "destination_type"),
             ])
+        }
+        Verb::ListDelayedMessages { exchange_name, count, columns } => {
+            let says = format!("Listing delayed messages of exchange '{exchange_name}' in vhost {vhost} ...");
+            let path = format!("/exchanges/{quoted}/{}/delayed?count={count}", quote(&exchange_name));
+            listing(path, says, columns, &["id", "due_ms", "routing_key", "payload_bytes"])
         }
         Verb::ListConnections { columns } => {
             let says = "Listing connections ...".to_owned();

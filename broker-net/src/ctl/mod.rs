@@ -5,6 +5,7 @@
 //! | `verb` | what can be asked for |
 //! | `list` | verbs that print a table |
 //! | `change` | verbs that change something |
+//! | `messages` | verbs about messages and whether they flow |
 //! | `check` | verbs that say how the broker is |
 //! | `client` | the API |
 //! | `output` | tables, CSV and JSON |
@@ -13,6 +14,7 @@ mod change;
 mod check;
 mod client;
 mod list;
+mod messages;
 mod output;
 mod verb;
 

@@ -14,6 +14,14 @@ pub(super) enum Verb {
     ListExchanges { columns: Vec<String> },
     /// Bindings
     ListBindings { columns: Vec<String> },
+    /// Messages that an exchange holds back until they are due
+    ListDelayedMessages {
+        exchange_name: String,
+        /// How many at the most
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+        columns: Vec<String>,
+    },
     /// Connections
     ListConnections { columns: Vec<String> },
     /// Channels
@@ -128,6 +136,40 @@ pub(super) enum Verb {
     },
     /// Deletes the messages of a queue
     PurgeQueue { queue_name: String },
+    /// Has a queue deliver nothing to consumers
+    PauseQueue { queue_name: String },
+    /// Has a paused queue go on
+    ResumeQueue { queue_name: String },
+    /// Moves ready messages of a queue to another queue or to an exchange
+    MoveMessages {
+        queue_name: String,
+        /// The queue to which they go
+        #[arg(long = "to-queue", conflicts_with = "to_exchange", required_unless_present = "to_exchange")]
+        to_queue: Option<String>,
+        /// The exchange to which they go
+        #[arg(long = "to-exchange")]
+        to_exchange: Option<String>,
+        /// The routing key there; without it each message keeps its own
+        #[arg(long = "routing-key", requires = "to_exchange")]
+        routing_key: Option<String>,
+        /// How many at the most
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// Moves dead-lettered messages back to the queues, or exchanges, that they came from
+    RedriveMessages {
+        queue_name: String,
+        /// `queue` or `exchange`
+        #[arg(long, default_value = "queue")]
+        to: String,
+        /// How many at the most
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// Has an exchange forget a message that it holds back, by its id
+    CancelDelayedMessage { exchange_name: String, id: String },
+    /// Has an exchange forget everything that it holds back
+    CancelDelayedMessages { exchange_name: String },
     /// Closes a connection, by its name
     CloseConnection { connection: String, explanation: String },
     /// Closes all connections of a virtual host

@@ -105,6 +105,42 @@ fn definitions_go_through_a_file() {
 }
 
 #[test]
+fn messages_are_moved_and_delayed_ones_cancelled() {
+    let api = Served::start();
+    api.must_put("queues/%2F/a", &json!({"durable": true}));
+    api.must_put("queues/%2F/b", &json!({"durable": true}));
+    api.must_put(
+        "exchanges/%2F/x",
+        &json!({"type": "x-delayed-message", "arguments": {"x-delayed-type": "fanout"}}),
+    );
+    let publish = |exchange: &str, headers: Value| {
+        let properties = json!({"delivery_mode": 2, "headers": headers});
+        let message =
+            json!({"properties": properties, "routing_key": "a", "payload": "m", "payload_encoding": "string"});
+        check(api.post(&format!("exchanges/%2F/{exchange}/publish"), &message), 200);
+    };
+    for _ in 0..3 {
+        publish("amq.default", json!({}));
+        publish("x", json!({"x-delay": 3_600_000}));
+    }
+    ctl(&api, &["pause_queue", "a"]);
+    assert_eq!(ctl(&api, &["-s", "list_queues", "name", "state"]), "a\tpaused\nb\trunning\n");
+    ctl(&api, &["resume_queue", "a"]);
+    assert_eq!(ctl(&api, &["-q", "move_messages", "a", "--to-queue", "b", "--count", "2"]), "2\n");
+    assert_eq!(ctl(&api, &["-s", "list_queues"]), "a\t1\nb\t2\n");
+    check_fails(&api, &["redrive_messages", "a"], 65, "1 messages have no way back");
+    check_fails(&api, &["move_messages", "a", "--to-exchange", "x", "--to-queue", "b"], 2, "cannot be used with");
+    let ids = ctl(&api, &["-s", "list_delayed_messages", "x", "id"]);
+    let ids: Vec<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 3);
+    ctl(&api, &["cancel_delayed_message", "x", ids[1]]);
+    check_fails(&api, &["cancel_delayed_message", "x", ids[1]], 65, "Not Found");
+    assert_eq!(ctl(&api, &["-s", "list_delayed_messages", "x", "payload_bytes"]), "1\n1\n");
+    ctl(&api, &["cancel_delayed_messages", "x"]);
+    assert_eq!(ctl(&api, &["-s", "list_delayed_messages", "x"]), "");
+}
+
+#[test]
 fn checks_say_how_the_broker_is() {
     let mut api = Served::start();
     for check in ["status", "ping", "check_running", "check_local_alarms", "check_virtual_hosts", "await_startup"]

@@ -140,6 +140,17 @@ impl Log {
         Some(batch)
     }
 
+    /// Has the acks that wait recorded and synced at the next [`Log::poll_io`]: when [`Log::durable`] reaches what is returned, no crash
+    /// brings those messages back. Nothing if there is no room for them now.
+    pub fn record_acks(&mut self) -> Option<Lsn> {
+        if self.options.kind == LogKind::Volatile {
+            return Some(self.durable);
+        }
+        self.stage_acks();
+        self.flush();
+        (!self.queues.is_dirty() && !self.poisoned).then_some(Lsn(self.next_lsn - 1))
+    }
+
     /// Stages acks and delivered marks that wait, as far as there is room for them, in the next segment if need be.
     fn stage_acks(&mut self) {
         self.stage_acks_here();

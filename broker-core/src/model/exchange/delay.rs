@@ -10,6 +10,8 @@
 //! Memory: a few words per lane and run, and [`Waiting`] for each message of the lanes whose time has come. There are
 //! at most `SPANS_AHEAD` lanes of each of the four widths.
 
+mod administer;
+
 use std::collections::BTreeMap;
 
 use broker_store::{Load, LogKind, Position, QueueId, Run, SegmentId, Seq};
@@ -18,6 +20,8 @@ use crate::model::headers::{HeaderValue, Headers, rewritten};
 use crate::model::message::Message;
 use crate::model::properties::{MAX_EXPIRATION_MS, Properties};
 use crate::model::queue::{Logs, Pump, Read};
+
+pub use self::administer::{Held, HeldId, Place};
 
 /// Header: milliseconds to hold the message back, an integer or its digits. Longer than ten years is ten years.
 pub const X_DELAY: &str = "x-delay";
@@ -56,6 +60,14 @@ pub fn due_at(properties: &Properties<'_>, published_ms: u64) -> Option<u64> {
     let unit = if time.type_name() == "timestamp" { 1000 } else { 1 };
     let due = u64::try_from(number(time)?).ok()?.saturating_mul(unit);
     (due > published_ms).then(|| due.min(published_ms.saturating_add(MAX_EXPIRATION_MS)))
+}
+
+/// When a stored message is due; `otherwise` if it does not say so.
+fn due_of(message: &Message<'_>, otherwise: u64) -> u64 {
+    Properties::parse(message.properties)
+        .ok()
+        .and_then(|properties| due_at(&properties, message.stamp.published_ms()))
+        .unwrap_or(otherwise)
 }
 
 fn number(value: HeaderValue<'_>) -> Option<i128> {
@@ -348,10 +360,7 @@ impl Delays {
                 let waiting = Waiting { lane: queue, seq, position, log };
                 match logs.read_at(log, position) {
                     Read::Message(message) => {
-                        let due = Properties::parse(message.properties)
-                            .ok()
-                            .and_then(|properties| due_at(&properties, message.stamp.published_ms()))
-                            .unwrap_or(lane.begin_ms);
+                        let due = due_of(&message, lane.begin_ms);
                         self.open.insert((due, seq), waiting);
                     }
                     Read::Elsewhere => {

@@ -111,6 +111,8 @@ pub struct Consumers {
     arrivals: u64,
     exclusive: u32,
     single_active: Option<Single>,
+    /// None stands in a ring, whatever it could take.
+    paused: bool,
 }
 
 /// The single active consumer.
@@ -129,6 +131,27 @@ impl Consumers {
     #[must_use]
     pub fn is_single_active(&self) -> bool {
         self.single_active.is_some()
+    }
+
+    /// Has no consumer get messages, or (false) all that can take some.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        if paused {
+            self.rings.clear();
+            self.slots.iter_mut().for_each(|(_, slot)| slot.in_ring = false);
+            return;
+        }
+        let mut all: Vec<_> = self.slots.iter().map(|(key, slot)| (slot.arrival, slot_of(key))).collect();
+        all.sort_unstable_by_key(|(arrival, _)| *arrival);
+        for (_, at) in all {
+            self.activate(at);
+        }
+    }
+
+    /// True if no consumer gets messages.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Number of consumers.
@@ -309,7 +332,7 @@ impl Consumers {
     fn activate(&mut self, at: ConsumerSlot) -> bool {
         let slot = &self.slots[key_of(at)];
         let waits = self.single_active.is_some_and(|single| single.active != Some(at));
-        if slot.in_ring || waits || !slot.can_take() {
+        if slot.in_ring || waits || self.paused || !slot.can_take() {
             return false;
         }
         let priority = slot.consumer.priority;

@@ -7,6 +7,7 @@ pub mod backlog;
 pub mod consumer;
 mod lane;
 mod logs;
+mod moving;
 mod retry;
 pub mod settings;
 mod special;
@@ -20,6 +21,7 @@ use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers
 use self::lane::Lane;
 pub use self::logs::Logs;
 pub(crate) use self::logs::Read;
+pub use self::moving::{MoveToken, TakeOut};
 use self::retry::Return;
 use self::special::Special;
 pub use self::special::{DeadToken, DeathReason};
@@ -187,6 +189,17 @@ impl Queue {
     /// Has one consumer at a time get messages. To be said before the first one comes.
     pub fn set_single_active(&mut self, single_active: bool) {
         self.consumers.set_single_active(single_active);
+    }
+
+    /// Has the queue deliver nothing to consumers, or (false) go on; then it is to be pumped.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.consumers.set_paused(paused);
+    }
+
+    /// True if the queue delivers nothing to consumers.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.consumers.is_paused()
     }
 
     /// True once the queue has lost its last consumer: what `auto_delete` waits for.
@@ -423,6 +436,7 @@ impl Queue {
         if let Some(mut special) = self.special.take() {
             let dead = special.dead.drain(..).chain(special.leaving.drain());
             dead.for_each(|dead| self.ack(logs, dead.entry));
+            special.moving.drain().for_each(|moving| self.ack(logs, moving.entry));
             special.lanes.iter().for_each(|lane| logs.durable.drop_queue(lane.id));
         }
         logs.durable.drop_queue(self.at.queue);
@@ -443,7 +457,8 @@ impl Queue {
         let special = self.special.iter_mut().flat_map(|special| {
             let leaving = special.leaving.iter_mut().map(|(_, dead)| dead);
             let returned = special.retry.iter_mut().flat_map(|retry| retry.entries_mut());
-            special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry).chain(returned)
+            let moving = special.moving.iter_mut().map(|(_, moving)| &mut moving.entry);
+            special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry).chain(returned).chain(moving)
         });
         for entry in self.unacked.entries_mut().chain(special) {
             if (entry.log, entry.lane) == (log, level)

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::backlog::Entry;
 use super::lane::Lane;
+use super::moving::Moving;
 use super::retry::Retry;
 use super::settings::{Overflow, QueueSettings};
 
@@ -58,6 +59,8 @@ pub(super) struct Special {
     pub(super) dead: VecDeque<Dead>,
     /// Those that have.
     pub(super) leaving: Slab<Dead>,
+    /// Messages that are being moved elsewhere.
+    pub(super) moving: Slab<Moving>,
     /// No dead letter is handed out before, in milliseconds since the Unix epoch.
     pub(super) retry_dead_ms: u64,
     /// Messages that come back, where they are counted or delayed.

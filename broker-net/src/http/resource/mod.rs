@@ -5,10 +5,12 @@ mod channel;
 mod connection;
 mod consumer;
 mod definitions;
+mod delayed;
 mod exchange;
 mod health;
 mod limit;
 mod message;
+mod moving;
 mod node;
 mod overview;
 mod parameter;
@@ -139,6 +141,8 @@ fn contents_of_vhosts(routes: Routes) -> Routes {
         .at("/exchanges/{vhost}", get(exchange::list_of_vhost))
         .at("/exchanges/{vhost}/{exchange}", get(exchange::get).put(exchange::put).delete(exchange::delete))
         .at("/exchanges/{vhost}/{exchange}/publish", post(exchange::publish))
+        .at("/exchanges/{vhost}/{exchange}/delayed", get(delayed::list).delete(delayed::cancel_all))
+        .at("/exchanges/{vhost}/{exchange}/delayed/{id}", delete(delayed::cancel))
         .at("/exchanges/{vhost}/{exchange}/bindings/source", get(binding::list_of_source))
         .at("/exchanges/{vhost}/{exchange}/bindings/destination", get(binding::list_of_destination))
         .at("/queues", get(queue::list))
@@ -147,6 +151,10 @@ fn contents_of_vhosts(routes: Routes) -> Routes {
         .at("/queues/{vhost}/{queue}", get(queue::get).put(queue::put).delete(queue::delete))
         .at("/queues/{vhost}/{queue}/bindings", get(binding::list_of_queue))
         .at("/queues/{vhost}/{queue}/contents", delete(queue::purge))
+        .at("/queues/{vhost}/{queue}/move", post(moving::move_messages))
+        .at("/queues/{vhost}/{queue}/redrive", post(moving::redrive))
+        .at("/queues/{vhost}/{queue}/pause", put(queue::pause))
+        .at("/queues/{vhost}/{queue}/resume", put(queue::resume))
         .at("/queues/{vhost}/{queue}/get", post(message::get))
         .at("/queues/{vhost}/{queue}/actions", post(queue::action))
         .at("/bindings", get(binding::list))

@@ -109,7 +109,7 @@ fn queue(info: QueueInfo, node: &str, rates: &mut Rates, now: Instant) -> Queue 
         exclusive: info.exclusive,
         arguments: arguments(&info),
         node: node.to_owned(),
-        state: "running",
+        state: if info.paused { "paused" } else { "running" },
         policy: name(effective.and_then(|effective| effective.policy.as_ref())),
         operator_policy: name(effective.and_then(|effective| effective.operator_policy.as_ref())),
         effective_policy_definition: effective.map(|effective| effective.definition.clone()).unwrap_or_default(),
@@ -227,6 +227,28 @@ pub(super) async fn purge(
     find(&api, &vhost, &queue).await?;
     let command = Command::QueuePurge { queue };
     api.request(AdminRequest::Command { user: caller.name.to_string(), vhost, command }).await?;
+    Ok(reply::done())
+}
+
+pub(super) async fn pause(state: State<Arc<Api>>, caller: Caller, path: Path<(String, String)>) -> ApiResult {
+    set_paused(state, caller, path, true).await
+}
+
+pub(super) async fn resume(state: State<Arc<Api>>, caller: Caller, path: Path<(String, String)>) -> ApiResult {
+    set_paused(state, caller, path, false).await
+}
+
+/// As LavinMQ has it: who may see the virtual host and configure the queue may pause it.
+async fn set_paused(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((vhost, queue)): Path<(String, String)>,
+    paused: bool,
+) -> ApiResult {
+    caller.require_vhost(&vhost)?;
+    find(&api, &vhost, &queue).await?;
+    let user = caller.name.to_string();
+    api.request(AdminRequest::SetPaused { user, vhost, queue, paused }).await?;
     Ok(reply::done())
 }
 

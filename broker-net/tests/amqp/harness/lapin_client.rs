@@ -135,6 +135,12 @@ pub(crate) async fn publish(channel: &Channel, exchange: &str, routing_key: &str
         .unwrap();
 }
 
+/// Publishes a persistent message through the default exchange; does not wait for its confirm.
+pub(crate) async fn publish_persistent(channel: &Channel, queue: &str, body: &str) {
+    let options = BasicPublishOptions::default();
+    channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), persistent()).await.unwrap();
+}
+
 /// The properties of a persistent message.
 pub(crate) fn persistent() -> BasicProperties {
     BasicProperties::default().with_delivery_mode(2)

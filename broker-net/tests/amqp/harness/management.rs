@@ -68,6 +68,17 @@ impl Management {
         self.call(Method::POST, path, &body.to_string())
     }
 
+    /// POST to a broker that may die meanwhile: the status, if it answers.
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Option<u16> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}/api/{path}", self.address))
+            .header("authorization", &self.authorization)
+            .body(body.to_string())
+            .unwrap();
+        self.agent.run(request).ok().map(|response| response.status().as_u16())
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, "")
     }

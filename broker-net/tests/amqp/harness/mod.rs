@@ -10,7 +10,8 @@ use std::time::Duration;
 
 pub(crate) use broker::Broker;
 pub(crate) use lapin_client::{
-    Session, Settings, body, declare, error_of, get, long_string, message_count, next, persistent, publish, table,
+    Session, Settings, body, declare, error_of, get, long_string, message_count, next, persistent, publish,
+    publish_persistent, table,
 };
 #[allow(unused_imports, reason = "for tests of what administrators define")]
 pub(crate) use management::Management;
