@@ -240,3 +240,65 @@ fn dropped_messages_leave_the_log() {
     assert_eq!(bench.logs.durable.figures().live_messages, 0);
     assert!(bench.delays.is_empty());
 }
+
+/// Bodies and names of all messages, read in pages.
+fn browse(bench: &mut Bench) -> Vec<(String, HeldId)> {
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let outcome = bench.delays.browse(&mut bench.logs, &mut after, 64, |held| {
+            seen.push((String::from_utf8_lossy(held.message.body).into_owned(), held.id));
+        });
+        match outcome {
+            Ok(shown) if shown < 64 => return seen,
+            Ok(_) => after = after.map(|place| place.to_string().parse().unwrap()),
+            Err(_) => bench.settle(),
+        }
+    }
+}
+
+#[test]
+fn messages_on_disk_are_listed_once_and_can_be_cancelled() {
+    let mut bench = Bench::new(1 << 18);
+    bench.publish(10, NOW, "near");
+    // All in one lane, most of them in runs.
+    for number in 0..4000_u64 {
+        bench.publish(36_000_000, NOW, &number.to_string());
+    }
+    assert!(bench.in_memory() < 2500, "{} of 4000 are in memory", bench.in_memory());
+    let mut expect = vec!["near".to_owned()];
+    expect.extend((0..4000).map(|number: u32| number.to_string()));
+    let seen = browse(&mut bench);
+    assert_eq!(seen.iter().map(|(body, _)| body).collect::<Vec<_>>(), expect.iter().collect::<Vec<_>>());
+    for at in [0, 1, 2, 1500, 4000] {
+        let id: HeldId = seen[at].1.to_string().parse().unwrap();
+        let cancelled = loop {
+            match bench.delays.cancel(&mut bench.logs, id) {
+                Ok(cancelled) => break cancelled,
+                Err(_) => bench.settle(),
+            }
+        };
+        assert!(cancelled);
+        assert_eq!(bench.delays.cancel(&mut bench.logs, id), Ok(false));
+        expect.retain(|body| *body != seen[at].0);
+    }
+    assert_eq!(bench.delays.len(), 3996);
+    assert_eq!(browse(&mut bench).len(), 3996);
+    assert_eq!(bench.release(NOW + 36_000_000), expect);
+    assert_eq!(bench.delays.len(), 0);
+}
+
+#[test]
+fn all_can_be_cancelled_but_what_is_on_its_way() {
+    let mut bench = Bench::new(1 << 18);
+    for number in 0..3000_u64 {
+        bench.publish(100 + number * 5000, NOW, "m");
+    }
+    let waiting = bench.delays.due(NOW + 100).unwrap();
+    bench.delays.release();
+    assert_eq!(bench.delays.cancel_all(&mut bench.logs), 2999);
+    assert_eq!(bench.logs.durable.figures().live_messages, 1);
+    bench.delays.arrived(&mut bench.logs, waiting.seq);
+    assert_eq!(bench.logs.durable.figures().live_messages, 0);
+    bench.publish(300, NOW, "new");
+    assert_eq!(bench.release(NOW + 300), ["new"]);
+}
