@@ -138,24 +138,30 @@ fn tune_ok_beyond_what_the_server_proposed_is_530() {
         tune_refused(broker, Login { frame_max: Some(1 << 20), ..Login::default() });
         tune_refused(broker, Login { frame_max: Some(4095), ..Login::default() });
         tune_refused(broker, Login { channel_max: Some(u16::MAX), ..Login::default() });
+        // 0 is no limit, which is more than the server's.
+        tune_refused(broker, Login { frame_max: Some(0), ..Login::default() });
+        tune_refused(broker, Login { channel_max: Some(0), ..Login::default() });
     });
 }
 
 #[test]
 fn frames_are_cut_to_the_negotiated_frame_max() {
     scenario(async |broker| {
-        let mut raw = Raw::login(broker, &Login { frame_max: Some(8192), ..Login::default() });
         let session = broker.open().await;
         declare(&session, "cut").await;
-        publish(&session, "", "cut", &"x".repeat(20_000)).await;
-        assert_eq!(message_count(&session, "cut").await, 1);
-        let get = amq_protocol::protocol::basic::Get { queue: "cut".into(), no_ack: true };
-        raw.send(1, &basic(Basic::Get(get)));
-        assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))));
-        assert!(matches!(raw.next(), Some(AMQPFrame::Header(1, header)) if header.body_size == 20_000));
-        for expect in [8184, 8184, 3632] {
-            let Some(AMQPFrame::Body(1, piece)) = raw.next() else { panic!("no body frame") };
-            assert_eq!(piece.len(), expect);
+        // 4096 is the least that AMQP allows.
+        for (frame_max, pieces) in [(8192, &[8184, 8184, 3632][..]), (4096, &[4088, 4088, 4088, 4088, 3648])] {
+            let mut raw = Raw::login(broker, &Login { frame_max: Some(frame_max), ..Login::default() });
+            publish(&session, "", "cut", &"x".repeat(20_000)).await;
+            assert_eq!(message_count(&session, "cut").await, 1);
+            let get = amq_protocol::protocol::basic::Get { queue: "cut".into(), no_ack: true };
+            raw.send(1, &basic(Basic::Get(get)));
+            assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::GetOk(_))))));
+            assert!(matches!(raw.next(), Some(AMQPFrame::Header(1, header)) if header.body_size == 20_000));
+            for expect in pieces {
+                let Some(AMQPFrame::Body(1, piece)) = raw.next() else { panic!("no body frame") };
+                assert_eq!(piece.len(), *expect);
+            }
         }
     });
 }
@@ -234,6 +240,8 @@ fn frames_out_of_place_are_505() {
     scenario(async |broker| {
         let publish = || basic(Basic::Publish(Publish { routing_key: "q".into(), ..Publish::default() }));
         check_abuse(broker, 505, |raw| raw.header(1, 3));
+        // A heartbeat belongs on channel 0.
+        check_abuse(broker, 505, |raw| raw.frame(8, 1, b""));
         check_abuse(broker, 505, |raw| raw.frame(3, 1, b"hm"));
         check_abuse(broker, 505, |raw| {
             raw.send(1, &publish());
@@ -368,5 +376,21 @@ fn client_that_does_not_answer_holds_up_a_stop_only_so_long() {
         let _silent = Raw::open(broker);
         let _not_even_greeting = Raw::connect(broker);
         assert!(broker.stop().await.success());
+    });
+}
+
+#[test]
+fn start_ok_that_is_too_large_does_not_get_in() {
+    scenario(async |broker| {
+        let mut raw = Raw::connect(broker);
+        start(&mut raw);
+        let response = [b"\0guest\0".as_slice(), &vec![b'x'; 100_000]].concat();
+        raw.start_ok(&Login { response, ..Login::default() });
+        if let Some(frame) = raw.next() {
+            assert!(
+                matches!(frame, AMQPFrame::Method(0, AMQPClass::Connection(Connection::Close(_)))),
+                "{frame:?}"
+            );
+        }
     });
 }

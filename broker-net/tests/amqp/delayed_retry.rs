@@ -5,7 +5,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Queue};
 
 use crate::basic::consume;
-use crate::harness::{body, error_of, get, message_count, next, publish, scenario, table};
+use crate::harness::{
+    body, error_of, get, message_count, next, own_process, persistent, publish, scenario, table,
+};
 
 async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) -> lapin::Result<Queue> {
     channel.queue_declare(queue.into(), QueueDeclareOptions::default(), arguments).await
@@ -82,5 +84,29 @@ fn unknown_type_of_delay_is_406() {
         let text = "PRECONDITION_FAILED - invalid arg 'x-delayed-retry-type' for queue 'retry' in vhost '/': \
                     invalid_delayed_retry_type";
         assert_eq!(error_of(refused), (406, text.to_owned()));
+    });
+}
+
+#[test]
+fn deliveries_of_a_classic_queue_with_a_limit_are_counted_through_kill_9() {
+    own_process(&[], async |broker| {
+        let session = broker.open().await;
+        session.confirm().await;
+        session.declare_with("q", &[("x-delivery-limit", AMQPValue::LongInt(3))]).await.unwrap();
+        session.put("q", "poison", persistent()).await;
+        let reject = lapin::options::BasicRejectOptions { requeue: true };
+        for _ in 0..2 {
+            get(&session, "q").await.expect("a message").acker.reject(reject).await.unwrap();
+        }
+        // The counts are written before the record of this one is synced.
+        session.put("q", "next", persistent()).await;
+        broker.crash();
+        let session = broker.open().await;
+        for _ in 0..2 {
+            let message = get(&session, "q").await.expect("a message");
+            assert_eq!((body(&message), message.redelivered), ("poison", true));
+            message.acker.reject(reject).await.unwrap();
+        }
+        assert_eq!(session.drain("q").await, ["next"]);
     });
 }

@@ -84,15 +84,18 @@ fn topic_matches_words() {
         declare_exchange(&session, "t", ExchangeKind::Topic).await;
         for (queue, pattern, expect) in [
             ("star", "a.*", &["a.b", "a."][..]),
-            ("hash", "a.#", &["a", "a.b", "a.b.c", "a."]),
+            ("hash", "a.#", &["a", "a.b", "a.b.c", "a.", "a..b"]),
             ("ends", "#.c", &["a.b.c", "c"]),
-            ("all", "#", &["a", "a.b", "a.b.c", "", "c", "a.", "b"]),
+            ("all", "#", &["a", "a.b", "a.b.c", "", "c", "a.", "b", "a..b", "."]),
             ("word", "*", &["a", "c", "b"]),
             ("literal", "a#", &[]),
+            // An empty word is a word.
+            ("empty", "a.*.b", &["a..b"]),
+            ("two", "*.*", &["a.b", "a.", "."]),
         ] {
             declare(&session, queue).await;
             bind(&session, queue, "t", pattern).await;
-            let keys = ["a", "a.b", "a.b.c", "", "c", "a.", "b"];
+            let keys = ["a", "a.b", "a.b.c", "", "c", "a.", "b", "a..b", "."];
             check_routing(&session, "t", &keys, queue, expect).await;
             session.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         }
@@ -351,5 +354,98 @@ fn binding_twice_is_one_binding_and_unbinding_what_is_not_bound_is_fine() {
         check_routing(&session, "x", &["k"], "q", &[]).await;
         unbind("k").await;
         assert_eq!(message_count(&session, "q").await, 0);
+    });
+}
+
+#[test]
+fn headers_with_x_in_front_count_only_where_x_match_says_so() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare_exchange(&session, "h", ExchangeKind::Headers).await;
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let one = AMQPValue::LongInt(1);
+        for (queue, x_match, criteria) in [
+            ("all", "all", vec![("x-a", one.clone()), ("b", one.clone())]),
+            ("any", "any", vec![("x-a", one.clone()), ("b", one.clone())]),
+            ("all-with-x", "all-with-x", vec![("x-a", one.clone()), ("b", one.clone())]),
+            ("any-with-x", "any-with-x", vec![("x-a", one.clone()), ("b", one.clone())]),
+            ("present", "all", vec![("b", AMQPValue::Void)]),
+            ("all-of-none", "all", vec![]),
+            ("any-of-none", "any", vec![]),
+        ] {
+            declare(&session, queue).await;
+            let mut arguments = table([("x-match", text(x_match))]);
+            for (name, value) in criteria {
+                arguments.insert(name.into(), value);
+            }
+            bind_with(&session, queue, "h", "", arguments).await;
+        }
+        for (name, headers) in [
+            ("x-a", table([("x-a", one.clone())])),
+            ("b", table([("b", one.clone())])),
+            ("both", table([("x-a", one.clone()), ("b", one.clone())])),
+            ("other b", table([("b", text("1"))])),
+            ("none", FieldTable::default()),
+        ] {
+            let properties = BasicProperties::default().with_headers(headers);
+            let options = BasicPublishOptions::default();
+            session.basic_publish("h".into(), "".into(), options, name.as_bytes(), properties).await.unwrap();
+        }
+        for (queue, expect) in [
+            ("all", &["b", "both"][..]),
+            ("any", &["b", "both"]),
+            ("all-with-x", &["both"]),
+            ("any-with-x", &["x-a", "b", "both"]),
+            ("present", &["b", "both", "other b"]),
+            ("all-of-none", &["x-a", "b", "both", "other b", "none"]),
+            ("any-of-none", &[]),
+        ] {
+            assert_eq!(session.drain(queue).await, expect, "{queue}");
+        }
+        let refused = session
+            .queue_bind(
+                "all".into(),
+                "h".into(),
+                "".into(),
+                QueueBindOptions::default(),
+                table([("x-match", text("some"))]),
+            )
+            .await;
+        assert_eq!(error_of(refused).0, 406);
+    });
+}
+
+#[test]
+fn a_message_is_returned_if_the_alternate_exchange_routes_it_nowhere() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.confirm().await;
+        declare_exchange(&session, "alternate", ExchangeKind::Direct).await;
+        declare(&session, "unrouted").await;
+        bind(&session, "unrouted", "alternate", "a").await;
+        let arguments = table([("alternate-exchange", AMQPValue::LongString("alternate".into()))]);
+        let options = ExchangeDeclareOptions::default();
+        session.exchange_declare("main".into(), ExchangeKind::Direct, options, arguments).await.unwrap();
+        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        for (key, returned) in [("a", false), ("b", true)] {
+            let properties = BasicProperties::default();
+            let confirm =
+                session.basic_publish("main".into(), key.into(), mandatory, b"m", properties).await.unwrap();
+            assert_eq!(confirm.await.unwrap().take_message().is_some(), returned, "{key}");
+        }
+    });
+}
+
+#[test]
+fn deleting_a_missing_exchange_is_fine() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.exchange_delete("missing".into(), ExchangeDeleteOptions::default()).await.unwrap();
+        let options = ExchangeUnbindOptions::default();
+        let none = FieldTable::default();
+        session
+            .exchange_unbind("amq.fanout".into(), "amq.direct".into(), "k".into(), options, none)
+            .await
+            .unwrap();
     });
 }

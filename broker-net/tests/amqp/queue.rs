@@ -283,3 +283,26 @@ fn names_may_be_any_text_of_255_octets() {
         }
     });
 }
+
+#[test]
+fn ends_of_lines_are_stripped_from_names() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        assert_eq!(declare(&session, "a\nb\r").await.name().as_str(), "ab");
+        assert!(session.try_passive("ab").await);
+    });
+}
+
+#[test]
+fn a_name_that_was_declared_is_the_default_of_its_own_channel_only() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        publish(&session, "", "q", "m").await;
+        session.wait_for_count("q", 1).await;
+        let other = session.connection.create_channel().await.unwrap();
+        let refused = other.queue_purge("".into(), Default::default()).await;
+        assert_eq!(error_of(refused), (404, "NOT_FOUND - no previously declared queue".to_owned()));
+        assert_eq!(session.queue_purge("".into(), Default::default()).await.unwrap(), 1);
+    });
+}

@@ -3,9 +3,11 @@
 use lapin::BasicProperties;
 use lapin::options::BasicRejectOptions;
 use lapin::types::AMQPValue;
+use serde_json::json;
 
 use crate::harness::{
-    Session, body, error_of, get, long_string, message_count, next, own_process, persistent, scenario,
+    Broker, Management, Session, body, error_of, get, long_string, message_count, next, own_process, persistent,
+    scenario,
 };
 
 /// Longer than any test.
@@ -130,14 +132,20 @@ fn the_clock_runs_on_through_kill_9() {
     });
 }
 
+/// Queues with this name expire when they are not used for 50 ms: a policy, so that they may be in use before it holds.
+fn let_expire(broker: &Broker, queue: &str) {
+    let policy = json!({"pattern": format!("^{queue}$"), "definition": {"expires": 50}});
+    Management::new(broker.http).must_put(&format!("policies/%2F/{queue}"), &policy);
+}
+
 #[test]
 fn an_unused_queue_expires_and_a_used_one_does_not() {
     scenario(async |broker| {
         let session = broker.open().await;
-        let expires = [("x-expires", AMQPValue::LongInt(50))];
-        session.declare_with("unused", &expires).await.unwrap();
-        session.declare_with("consumed", &expires).await.unwrap();
+        session.declare_with("unused", &[("x-expires", AMQPValue::LongInt(50))]).await.unwrap();
+        session.declare_with("consumed", &[]).await.unwrap();
         let consumer = session.listen("consumed").await;
+        let_expire(broker, "consumed");
         while session.try_passive("unused").await {}
         assert!(session.try_passive("consumed").await);
         session.basic_cancel(consumer.tag(), lapin::options::BasicCancelOptions::default()).await.unwrap();
@@ -155,5 +163,36 @@ fn an_expiration_that_is_no_number_is_406() {
         let confirm = session.basic_publish("".into(), "q".into(), options, b"", expiring("soon")).await.unwrap();
         let text = "PRECONDITION_FAILED - invalid expiration 'soon': no_integer";
         assert_eq!(error_of(confirm.await), (406, text.into()));
+    });
+}
+
+#[test]
+fn what_expired_behind_a_message_is_not_counted_with_it() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.confirm().await;
+        session.declare_with("q", &[]).await.unwrap();
+        session.declare_with("clock", &[]).await.unwrap();
+        assert!(session.put("q", "lives", persistent()).await);
+        for queue in ["q", "q", "clock"] {
+            assert!(session.put(queue, "expires", expiring("1")).await);
+        }
+        // What expires at the head of a queue is dropped when its time comes.
+        session.wait_for_count("clock", 0).await;
+        let message = get(&session, "q").await.expect("it lives");
+        assert_eq!((body(&message), message.message_count), ("lives", 0));
+    });
+}
+
+#[test]
+fn an_unused_queue_expires_after_kill_9_too() {
+    own_process(&[], async |broker| {
+        let session = broker.open().await;
+        session.declare_with("q", &[]).await.unwrap();
+        let _consumer = session.listen("q").await;
+        let_expire(broker, "q");
+        broker.crash();
+        let session = broker.open().await;
+        while session.try_passive("q").await {}
     });
 }

@@ -343,6 +343,20 @@ impl Queue {
                 continue;
             }
             self.pop(entry, body);
+            let message = if self.may_expire {
+                // What expired behind it is not counted (RabbitMQ). What is left undone is done when the queue is pumped.
+                let _ = self.drop_expired(logs, now_ms);
+                match logs.read(&entry) {
+                    Read::Message(message) => message,
+                    Read::Elsewhere | Read::Lost => {
+                        self.come_back(logs, entry, Return::Released);
+                        logs.of(entry.log).page_in(entry.position);
+                        return Get::PageIn(entry.log);
+                    }
+                }
+            } else {
+                message
+            };
             let holder = Holder { address, consumer: None };
             let token = (!no_ack).then(|| self.hold(Held { entry, holder }, body));
             let counted = self.counted_properties(entry, message.properties);

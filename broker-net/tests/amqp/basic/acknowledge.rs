@@ -5,7 +5,7 @@ use crate::harness::{
     Raw, basic, body, declare, error_of, get, message_count, next, publish, scenario, scenario_with,
 };
 use amq_protocol::protocol::AMQPClass;
-use amq_protocol::protocol::basic::{AMQPMethod as Basic, Recover, Reject};
+use amq_protocol::protocol::basic::{AMQPMethod as Basic, Recover, RecoverAsync, Reject};
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRecoverOptions, BasicRejectOptions,
 };
@@ -197,5 +197,26 @@ fn recover_ok_comes_before_the_messages_it_brings_back() {
         assert!(matches!(answer, AMQPClass::Basic(Basic::RecoverOk(_))), "{answer:?}");
         let message = raw.method(1);
         assert!(matches!(message, AMQPClass::Basic(Basic::Deliver(_))), "{message:?}");
+    });
+}
+
+#[test]
+fn recover_async_brings_messages_back_without_an_answer() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        publish(&session, "", "q", "1").await;
+        session.wait_for_count("q", 1).await;
+        let mut raw = Raw::open(broker);
+        raw.send(1, &raw_get("q"));
+        for _ in 0..3 {
+            raw.next().expect("the message");
+        }
+        raw.send(1, &basic(Basic::RecoverAsync(RecoverAsync { requeue: true })));
+        raw.open_channel(2);
+        let message = get(&session, "q").await.expect("it is back");
+        assert_eq!((body(&message), message.redelivered), ("1", true));
+        raw.send(1, &basic(Basic::RecoverAsync(RecoverAsync { requeue: false })));
+        assert_eq!(raw.closed().code, 540);
     });
 }

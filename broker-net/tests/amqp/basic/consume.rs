@@ -268,3 +268,76 @@ fn empty_queue_name_is_the_last_declared_one() {
         }
     });
 }
+
+#[test]
+fn prefetch_binds_neither_get_nor_consumers_that_do_not_acknowledge() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        session.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        for number in 0..6 {
+            publish(&session, "", "q", &number.to_string()).await;
+        }
+        for number in 0..3 {
+            assert_eq!(body(&get(&session, "q").await.expect("a message")), number.to_string());
+        }
+        let mut consumer = consume_no_ack(&session, "q").await;
+        for number in 3..6 {
+            assert_eq!(body(&next(&mut consumer).await), number.to_string());
+        }
+    });
+}
+
+#[test]
+fn prefetch_is_that_of_the_time_when_the_consumer_came() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        for queue in ["before", "after"] {
+            declare(&session, queue).await;
+            for number in 0..3 {
+                publish(&session, "", queue, &number.to_string()).await;
+            }
+        }
+        session.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        let mut before = consume(&session, "before", "").await;
+        session.basic_qos(2, BasicQosOptions::default()).await.unwrap();
+        let mut after = consume(&session, "after", "").await;
+        next(&mut before).await;
+        for _ in 0..2 {
+            next(&mut after).await;
+        }
+        assert_eq!(message_count(&session, "before").await, 2);
+        assert_eq!(message_count(&session, "after").await, 1);
+    });
+}
+
+#[test]
+fn consume_ok_comes_before_the_first_message() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        publish(&session, "", "q", "waits").await;
+        assert_eq!(message_count(&session, "q").await, 1);
+        let mut raw = Raw::open(broker);
+        let answer = raw.call(1, &raw_consume("q", "tag"));
+        assert!(matches!(answer, AMQPClass::Basic(Basic::ConsumeOk(_))), "{answer:?}");
+        let message = raw.method(1);
+        assert!(matches!(message, AMQPClass::Basic(Basic::Deliver(_))), "{message:?}");
+    });
+}
+
+#[test]
+fn client_without_the_capability_is_not_told_of_a_cancel() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "deleted").await;
+        let login = crate::harness::Login { capabilities: FieldTable::default(), ..Default::default() };
+        let mut raw = Raw::login(broker, &login);
+        raw.call(1, &raw_consume("deleted", "tag"));
+        session.queue_delete("deleted".into(), QueueDeleteOptions::default()).await.unwrap();
+        // What comes next is the answer.
+        raw.open_channel(2);
+        raw.send(1, &raw_consume("deleted", "tag"));
+        assert_eq!(raw.channel_closed(1).code, 404);
+    });
+}
