@@ -1,5 +1,7 @@
 """The broker under test: a process of ours on free loopback ports, or one that runs already."""
 
+import base64
+import json
 import os
 import re
 import signal
@@ -74,6 +76,23 @@ class Broker:
         """What the process has logged so far."""
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()
+
+    def management(self):
+        """The address of the management port: `http://host:port`."""
+        return f"http://{re.findall(r' ready .*http=([^ ]+)', self.log())[-1].strip()}"
+
+    def api(self, method, path, body=None, user="guest"):
+        """Asks the management API as a user whose password is the name; the answer, parsed."""
+        authorization = base64.b64encode(f"{user}:{user}".encode()).decode()
+        request = urllib.request.Request(
+            f"{self.management()}/api/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"authorization": f"Basic {authorization}", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
 
     def metric(self, name):
         """The sum of a metric over its labels."""

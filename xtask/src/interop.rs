@@ -1,5 +1,5 @@
 //! `cargo xtask interop`: the tests in `interop/` against the real process: pika, Celery with real workers, kombu, aio-pika,
-//! Node's amqplib and the tools of rabbitmq-c.
+//! Node's amqplib, the tools of rabbitmq-c, and Chromium for the web interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,7 @@ impl Interop {
         let mut pytest = Command::new(environment.join("bin/python"));
         pytest.args(["-m", "pytest"]).args(&self.pytest).current_dir(&tests);
         pytest.env("PYTHONDONTWRITEBYTECODE", "1");
+        pytest.env("RINGMQ_INTEROP_SHOTS", workspace.target().join("interop-shots"));
         if let Some(tasks) = self.tasks {
             pytest.env("RINGMQ_INTEROP_TASKS", tasks.to_string());
         }

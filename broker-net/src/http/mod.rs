@@ -11,6 +11,7 @@
 //! | `rates` | rates from counters |
 //! | `scrape` | the metrics |
 //! | `listener` | a bounded number of connections |
+//! | `page` | the web interface, whose files are in `broker-net/page/` |
 
 mod api;
 mod body;
@@ -19,6 +20,7 @@ mod defined;
 mod error;
 mod listener;
 mod listing;
+mod page;
 mod rates;
 mod reply;
 mod resource;
@@ -80,7 +82,10 @@ pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Mana
         let metrics = serve_router(metrics_listener, metrics);
         let state = Arc::new(new_api(management));
         tokio::spawn(sample(Arc::clone(&state)));
-        let routes = resource::routes().layer(DefaultBodyLimit::max(body::MAX_BODY_BYTES)).with_state(state);
+        let routes = resource::routes()
+            .merge(page::routes())
+            .layer(DefaultBodyLimit::max(body::MAX_BODY_BYTES))
+            .with_state(state);
         tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
     };
     thread::Builder::new().name("ringmq-http".to_owned()).spawn(move || {
