@@ -32,6 +32,6 @@ pub use fs::Fs;
 pub use ids::{Lsn, PartitionId, Position, QueueId, SegmentId, Seq};
 pub use log::{
     Appended, Entry, IoDone, IoOp, Load, Log, LogEvent, LogFigures, LogKind, LogOptions, Recovered,
-    RecoveredQueue, Run, perform, recover,
+    RecoveredQueue, Run, Written, perform, recover,
 };
 pub use map::Mapping;

@@ -52,6 +52,8 @@ pub trait Fs: Clone + 'static {
         mapping: Mapping,
         range: Range<usize>,
     ) -> impl Future<Output = io::Result<Mapping>>;
+    /// Microseconds since an arbitrary moment, by a clock that never goes back: to measure how long calls take.
+    fn clock_us(&self) -> u64;
     /// Runs long work away from the shard's thread.
     fn run_blocking<T: Send + 'static>(
         &self,

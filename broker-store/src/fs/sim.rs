@@ -431,6 +431,11 @@ impl Fs for SimFs {
         self.map(path).await
     }
 
+    /// No time passes on the simulated disk.
+    fn clock_us(&self) -> u64 {
+        0
+    }
+
     async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         work()
     }

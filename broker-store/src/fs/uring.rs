@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread;
+use std::time::Instant;
 
 use glommio::io::{BufferedFile, OpenOptions as RingOpenOptions};
 use rustc_hash::FxHashMap;
@@ -54,6 +55,8 @@ pub struct GlommioFs {
     open: Rc<RefCell<FxHashMap<PathBuf, GlommioFile>>>,
     helper: Helper,
     bell: Bell,
+    /// What [`Fs::clock_us`] counts from.
+    made: Instant,
 }
 
 /// An open file.
@@ -79,7 +82,7 @@ impl GlommioFs {
     /// The files of the executor on which this is called. `bell` hears the doorbell of `helper`.
     #[must_use]
     pub fn new(helper: Helper, bell: Bell) -> Self {
-        Self { open: Rc::default(), helper, bell }
+        Self { open: Rc::default(), helper, bell, made: Instant::now() }
     }
 
     fn forget(&self, path: &Path) {
@@ -208,6 +211,10 @@ impl Fs for GlommioFs {
 
     async fn populate(&self, _path: &Path, mapping: Mapping, range: Range<usize>) -> io::Result<Mapping> {
         self.run_blocking(move || mapping.populate(range).map(|()| mapping)).await
+    }
+
+    fn clock_us(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

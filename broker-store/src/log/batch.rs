@@ -23,6 +23,8 @@ pub(super) struct Staging {
     start: u32,
     /// Offset of the batch mark in `bytes`.
     mark: usize,
+    /// The LSN of the batch mark.
+    mark_lsn: Lsn,
     /// Holds messages, so it must be synced.
     pub(super) sync: bool,
     /// Length of the last batch: the next one is probably like it.
@@ -36,6 +38,8 @@ pub(super) struct Batch {
     pub(super) start: u32,
     pub(super) bytes: Vec<u8>,
     mark: usize,
+    /// Records behind the batch mark.
+    pub(super) records: u64,
     pub(super) last_lsn: Lsn,
     pub(super) sync: bool,
     /// The last one of its segment.
@@ -96,6 +100,7 @@ impl Log {
         }
         staging.start = active.offset - len32(staging.bytes.len());
         staging.mark = staging.bytes.len();
+        staging.mark_lsn = lsn;
         format::put_batch_mark(&mut staging.bytes, lsn, active.id);
         active.offset += len32(BATCH_MARK);
         active.builder.last_lsn = lsn;
@@ -109,14 +114,20 @@ impl Log {
             return;
         }
         let staging = &mut self.staging;
-        let start = if staging.bytes.is_empty() { active.offset } else { staging.start };
+        let last_lsn = Lsn(self.next_lsn - 1);
+        // A sync without anything to write has no mark.
+        let (start, records) = match staging.bytes.is_empty() {
+            true => (active.offset, 0),
+            false => (staging.start, last_lsn.0 - staging.mark_lsn.0),
+        };
         staging.usual_bytes = (staging.usual_bytes + staging.bytes.len()) / 2;
         self.batches.push_back(Batch {
             segment: active.id,
             start,
             bytes: std::mem::take(&mut staging.bytes),
             mark: staging.mark,
-            last_lsn: Lsn(self.next_lsn - 1),
+            records,
+            last_lsn,
             sync: staging.sync || last || self.sync_wanted,
             last,
         });

@@ -27,6 +27,45 @@ impl IoOp {
 #[derive(Debug)]
 pub struct IoDone(pub(super) Done);
 
+/// A batch of records that was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records, those of acks included.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// It was synced.
+    pub synced: bool,
+    /// What the write took, in microseconds.
+    pub write_us: u64,
+    /// What the sync took, in microseconds.
+    pub sync_us: u64,
+}
+
+impl IoDone {
+    /// What was written, if the operation was one that appends and has not failed.
+    #[must_use]
+    pub fn written(&self) -> Option<Written> {
+        match &self.0 {
+            Done::Append { batch, written, took, result: Ok(()) } => Some(Written {
+                records: batch.records,
+                bytes: *written as u64,
+                synced: batch.sync,
+                write_us: took.write_us,
+                sync_us: took.sync_us,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// How long the parts of an append took, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Took {
+    pub(super) write_us: u64,
+    pub(super) sync_us: u64,
+}
+
 #[derive(Debug)]
 pub(super) enum Op {
     /// Writes a batch, and syncs the file if asked.
@@ -56,7 +95,7 @@ pub(super) struct Dead {
 
 #[derive(Debug)]
 pub(super) enum Done {
-    Append { batch: Batch, written: usize, result: Result<(), StoreError> },
+    Append { batch: Batch, written: usize, took: Took, result: Result<(), StoreError> },
     Prepare { segment: SegmentId, recycled: bool, result: Result<(), StoreError> },
     Seal { segment: SegmentId, builder: Box<IndexBuilder>, result: Result<(), StoreError> },
     Spill { segment: SegmentId, offset: u32, end: u32, result: Result<(), StoreError> },
@@ -155,7 +194,7 @@ impl Log {
     /// Takes the outcome of an operation.
     pub fn handle_io(&mut self, done: IoDone) {
         match done.0 {
-            Done::Append { batch, written, result } => self.appended(&batch, written, result),
+            Done::Append { batch, written, result, .. } => self.appended(&batch, written, result),
             Done::Prepare { segment, recycled, result } => self.prepared(segment, recycled, result),
             Done::Seal { segment, builder, result } => self.sealed(segment, builder, result),
             Done::Spill { segment, offset, end, result } => self.spilled(segment, offset, end, result),

@@ -34,7 +34,7 @@ use reclaim::Rewrite;
 use segment::{FIRST_OFFSET, Segment, State, index_path, segment_path};
 
 pub use event::LogEvent;
-pub use io::{IoDone, IoOp};
+pub use io::{IoDone, IoOp, Written};
 pub use options::{LogKind, LogOptions};
 pub use perform::perform;
 pub use recovery::{Recovered, recover};
@@ -99,6 +99,8 @@ pub struct LogFigures {
     pub live_messages: u64,
     /// Memory used by the window, in bytes.
     pub window_bytes: usize,
+    /// Bytes that wait to be written.
+    pub staged_bytes: usize,
     /// Bytes written to the log since it was opened.
     pub written_bytes: u64,
     /// Syncs since it was opened.
@@ -395,6 +397,17 @@ impl Log {
         }
     }
 
+    /// The beginning of what [`Self::read`] would give, without looking whether it is what was appended: for figures. `None` if it
+    /// is not in memory.
+    #[must_use]
+    pub fn glance(&self, position: Position) -> Option<&[u8]> {
+        let bytes = match self.window.get(position) {
+            Some(bytes) => bytes,
+            None => self.segments.get(&position.segment)?.data.get(position.offset, position.length)?,
+        };
+        format::record(bytes).map(|record| record.payload())
+    }
+
     /// Everything up to here is on disk (of a volatile log: was appended).
     #[must_use]
     pub fn durable(&self) -> Lsn {
@@ -408,11 +421,13 @@ impl Log {
         match self.options.kind {
             LogKind::Volatile => self.window.resident().saturating_sub(self.options.window_bytes),
             LogKind::Durable if self.preparing && !self.no_space && self.is_short_of_room() => usize::MAX,
-            LogKind::Durable => {
-                let waiting: usize = self.batches.iter().map(|batch| batch.bytes.len()).sum();
-                self.staging.bytes.len() + waiting + self.writing.unwrap_or(0)
-            }
+            LogKind::Durable => self.unwritten_bytes(),
         }
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        let waiting: usize = self.batches.iter().map(|batch| batch.bytes.len()).sum();
+        self.staging.bytes.len() + waiting + self.writing.unwrap_or(0)
     }
 
     /// True if the segment has an index, so that its messages may be kept as runs.
@@ -481,6 +496,7 @@ impl Log {
             disk_bytes: self.disk_bytes(),
             live_messages: self.segments.values().map(|segment| u64::from(segment.live)).sum(),
             window_bytes: self.window.resident(),
+            staged_bytes: self.unwritten_bytes(),
             ..self.figures
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::batch::Batch;
-use super::io::{Dead, Done, IoDone, IoOp, Op};
+use super::io::{Dead, Done, IoDone, IoOp, Op, Took};
 use super::paging::BLOCK_BYTES;
 use crate::error::StoreError;
 use crate::fs::Fs;
@@ -50,17 +50,29 @@ async fn seal<F: Fs>(fs: &F, segment: SegmentId, path: &Path, builder: Box<Index
 async fn append_batch<F: Fs>(fs: &F, path: &Path, mut batch: Batch) -> Done {
     let bytes = std::mem::take(&mut batch.bytes);
     let written = bytes.len();
-    let result = append(fs, path, bytes, u64::from(batch.start), batch.sync).await;
-    Done::Append { batch, written, result }
+    let mut took = Took::default();
+    let result = append(fs, path, bytes, u64::from(batch.start), batch.sync, &mut took).await;
+    Done::Append { batch, written, took, result }
 }
 
-async fn append<F: Fs>(fs: &F, path: &Path, bytes: Vec<u8>, offset: u64, sync: bool) -> Result<(), StoreError> {
+async fn append<F: Fs>(
+    fs: &F,
+    path: &Path,
+    bytes: Vec<u8>,
+    offset: u64,
+    sync: bool,
+    took: &mut Took,
+) -> Result<(), StoreError> {
     let file = fs.open(path, false).await.map_err(|source| StoreError::io("open", path, source))?;
+    let began_us = fs.clock_us();
     if !bytes.is_empty() {
         fs.write_at(&file, bytes, offset).await.map_err(|source| StoreError::io("write", path, source))?;
     }
+    let written_us = fs.clock_us();
+    took.write_us = written_us.saturating_sub(began_us);
     if sync {
         fs.sync(&file).await.map_err(|source| StoreError::io("sync", path, source))?;
+        took.sync_us = fs.clock_us().saturating_sub(written_us);
     }
     Ok(())
 }
