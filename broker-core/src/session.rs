@@ -16,6 +16,7 @@ use crate::ids::{
     ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
 };
 use crate::model::message::Message;
+use crate::shard::stats::ShardStats;
 
 /// Who asks: a channel of an authenticated connection.
 #[derive(Clone, Copy, Debug)]
@@ -225,6 +226,12 @@ pub trait Sessions {
 
     /// True if connections have something to write or to do since they were last asked. The driver then wakes who asks them.
     fn has_output(&self) -> bool;
+
+    /// Time has come to `now_us`, in microseconds since the Unix epoch. Told whenever somebody enters the shard.
+    fn set_now_us(&mut self, _now_us: u64) {}
+
+    /// Adds the numbers that connections count by themselves.
+    fn add_stats(&self, _stats: &mut ShardStats) {}
 
     /// Connections of `shard` from a place in the table on, `limit` at the most, and the place after them if there are more.
     fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>);

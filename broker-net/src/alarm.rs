@@ -19,11 +19,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is watched against, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Thresholds {
+pub struct Thresholds {
     /// Memory above which the alarm is set.
-    pub(crate) memory: u64,
+    pub memory: u64,
     /// Disk space below which the alarm is set.
-    pub(crate) disk: u64,
+    pub disk: u64,
 }
 
 impl Thresholds {

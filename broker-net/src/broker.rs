@@ -8,7 +8,6 @@ use broker_core::shard::driver::{self, Probe, Running};
 
 use crate::amqp::{self, Census, Node, Outputs};
 use crate::config::{Config, Settings};
-use crate::metrics::StatsSource;
 use crate::startup::StartError;
 use crate::tls::Acceptor;
 use crate::transport::{self, Front, Listen};
@@ -72,12 +71,6 @@ impl Broker {
     /// To ask the shards from other threads.
     pub(crate) fn probe(&self) -> Probe {
         self.running.probe()
-    }
-
-    /// Where the metrics get their numbers.
-    pub(crate) fn stats(&self) -> StatsSource {
-        let probe = self.running.probe();
-        Arc::new(move || probe.stats())
     }
 
     /// How administrators reach the shards.

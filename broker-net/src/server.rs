@@ -14,7 +14,7 @@ use crate::broker::Broker;
 use crate::config::{Config, CpuList};
 use crate::http::{self, Listening, Management};
 use crate::logging::Logging;
-use crate::metrics::{Identity, Metrics};
+use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::notify;
 use crate::startup::{self, StartError};
 use crate::tls::Acceptor;
@@ -54,7 +54,8 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let thresholds = Thresholds::new(&config.settings);
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
-    serve_http(&config, &broker, identity, (http_listener, metrics_listener), &listens)
+    let shared = SharedThresholds::new(thresholds);
+    serve_http(&config, &broker, (identity, shared.clone()), (http_listener, metrics_listener), &listens)
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
     let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
@@ -68,7 +69,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             notify::reloading();
-            reload(&mut config, logging, acceptor.as_ref(), &watch);
+            reload(&mut config, logging, acceptor.as_ref(), &watch, &shared);
             notify::ready(SERVING);
         }
         *signal != SIGHUP
@@ -81,7 +82,13 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
 }
 
 /// Reads the configuration again and puts into effect what can be. What cannot be read stays as it was.
-fn reload(config: &mut Config, logging: &Logging, acceptor: Option<&Acceptor>, watch: &flume::Sender<Thresholds>) {
+fn reload(
+    config: &mut Config,
+    logging: &Logging,
+    acceptor: Option<&Acceptor>,
+    watch: &flume::Sender<Thresholds>,
+    shared: &SharedThresholds,
+) {
     let changes = match config.reread() {
         Ok(changes) => changes,
         Err(error) => {
@@ -93,8 +100,10 @@ fn reload(config: &mut Config, logging: &Logging, acceptor: Option<&Acceptor>, w
         tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
     }
     logging.reload(&config.settings.log);
+    let thresholds = Thresholds::new(&config.settings);
+    shared.set(thresholds);
     // The watch lives as long as the broker.
-    let _ = watch.send(Thresholds::new(&config.settings));
+    let _ = watch.send(thresholds);
     for key in &changes.need_restart {
         tracing::warn!(key, "has changed in the configuration; the change needs a restart");
     }
@@ -120,7 +129,7 @@ fn listens(config: &Config) -> Result<Vec<Listen>, StartError> {
 fn serve_http(
     config: &Config,
     broker: &Broker,
-    identity: Identity,
+    (identity, thresholds): (Identity, SharedThresholds),
     (http, metrics): (TcpListener, TcpListener),
     listens: &[Listen],
 ) -> io::Result<()> {
@@ -131,8 +140,7 @@ fn serve_http(
         Listening { protocol: "http/prometheus", address: metrics.local_addr()? },
     ];
     let listeners = amqp.chain(others).collect();
-    let families =
-        Metrics::new(identity.clone(), config.data_dir.clone(), broker.stats()).map_err(io::Error::other)?;
+    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds);
     let management = Management {
         admin: broker.admin(),
         identity,

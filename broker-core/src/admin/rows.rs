@@ -50,6 +50,20 @@ pub struct QueueCounters {
     pub redeliver: u64,
 }
 
+impl QueueCounters {
+    /// Adds the counters of another queue.
+    pub fn add(&mut self, other: &Self) {
+        self.publish += other.publish;
+        self.deliver += other.deliver;
+        self.deliver_no_ack += other.deliver_no_ack;
+        self.get += other.get;
+        self.get_no_ack += other.get_no_ack;
+        self.get_empty += other.get_empty;
+        self.ack += other.ack;
+        self.redeliver += other.redeliver;
+    }
+}
+
 /// A queue, as the shard that runs it sees it.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
@@ -82,6 +96,9 @@ pub struct QueueInfo {
     pub messages_ready: u64,
     /// Messages delivered and not settled.
     pub messages_unacknowledged: u64,
+    /// When its oldest ready message was published, in milliseconds since the Unix epoch. Where that message has to be read from
+    /// disk first, the time of the one before it or, after a restart, of the start. None for streams.
+    pub oldest_ms: Option<u64>,
     /// Its consumers.
     pub consumers: u64,
     /// One of them is the only one allowed (`basic.consume` with `exclusive`): its tag.

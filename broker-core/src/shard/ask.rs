@@ -104,6 +104,7 @@ impl Shard {
             stats: &mut self.stats,
             dead_letters: &mut self.dead_letters,
             me: self.id,
+            now_ms: Some(self.now_ms),
         };
         let before = delivered(out.stats);
         let pumped = hosted.machine.pump(&mut out, &mut partition.logs, self.now_ms);
@@ -267,6 +268,7 @@ impl Shard {
         let ReplyTo { shard, connection, request } = ask.reply_to;
         let counters = &mut hosted.counters;
         let (peers, stats, desk, me) = (&mut self.peers, &mut self.stats, &mut self.desk, self.id);
+        let now_ms = self.now_ms;
         let outcome = hosted.machine.get(&mut partition.logs, address, no_ack, self.now_ms, |got| {
             match no_ack {
                 true => (stats.messages_delivered_get_auto_ack += 1, counters.get_no_ack += 1),
@@ -274,6 +276,9 @@ impl Shard {
             };
             counters.redeliver += u64::from(got.redelivered);
             stats.messages_redelivered += u64::from(got.redelivered);
+            if !got.redelivered {
+                stats.waits.record(now_ms.saturating_sub(got.message.stamp.published_ms()));
+            }
             if connection == ADMIN_CONNECTION && shard == me {
                 return desk.got(request, QueueRef { queue: id, shard }, &got);
             }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use broker_store::QueueId;
 
 use super::registrar::REGISTRAR;
+use super::stats::ShardStats;
 use super::{Hosted, Shard};
 use crate::admin::{ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, QueueInfo, SLICE_ROWS};
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
+
+/// Queues that are added up at a time.
+const STATS_QUEUES: usize = 4096;
 
 /// Where listings of queues go on with the streams, beyond every place in the table of queues.
 const STREAMS: usize = 1 << 40;
@@ -58,6 +62,31 @@ impl Shard {
             rows.extend(self.info_of(hosted).filter(|info| vhost.is_none_or(|vhost| vhost == &*info.vhost)));
         });
         (rows, next.or(Some(STREAMS)))
+    }
+
+    /// What the queues from a place in the table on come to, and the place to go on from: at most [`STATS_QUEUES`] at a time.
+    pub(crate) fn queue_stats(&self, from: usize) -> (ShardStats, Option<usize>) {
+        let mut stats = ShardStats::default();
+        let end = self.queues.capacity().min(from.saturating_add(STATS_QUEUES));
+        for hosted in (from..end).filter_map(|place| self.queues.get(place)) {
+            stats.messages_ready += hosted.machine.message_count();
+            stats.messages_unacked += hosted.machine.unacked_count() as u64;
+            stats.consumers += hosted.machine.consumer_count() as u64;
+            stats.queue_counters.add(&hosted.counters);
+            stats.oldest_ms = stats.oldest_ms.into_iter().chain(self.oldest_of(hosted)).min();
+        }
+        if end < self.queues.capacity() {
+            return (stats, Some(end));
+        }
+        self.streams.add_stats(&mut stats);
+        (stats, None)
+    }
+
+    fn oldest_of(&self, hosted: &Hosted) -> Option<u64> {
+        if hosted.machine.message_count() == 0 {
+            return None;
+        }
+        hosted.machine.oldest_ms(&self.partitions.get(&hosted.partition)?.logs)
     }
 
     /// Consumers of the queues of this shard.
@@ -143,6 +172,7 @@ impl Shard {
             paused: row.paused,
             messages_ready: hosted.machine.message_count(),
             messages_unacknowledged: hosted.machine.unacked_count() as u64,
+            oldest_ms: self.oldest_of(hosted),
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: exclusive_consumer.map(|consumer| Arc::clone(&consumer.consumer_tag)),
             counters: hosted.counters,

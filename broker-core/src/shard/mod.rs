@@ -60,6 +60,7 @@ mod definitions;
 mod delays;
 pub mod driver;
 mod held;
+pub mod histogram;
 mod internal;
 mod listing;
 mod mailbox;
@@ -173,6 +174,8 @@ struct Out<'a, S> {
     stats: &'a mut ShardStats,
     dead_letters: &'a mut DeadLetters,
     me: ShardId,
+    /// The time, if the messages have waited in a queue.
+    now_ms: Option<u64>,
 }
 
 impl<S: Sessions> Outlet for Out<'_, S> {
@@ -182,6 +185,9 @@ impl<S: Sessions> Outlet for Out<'_, S> {
             Some(_) => self.stats.messages_delivered_consume_manual_ack += 1,
         }
         self.stats.messages_redelivered += u64::from(delivery.redelivered);
+        if let (false, Some(now_ms)) = (delivery.redelivered, self.now_ms) {
+            self.stats.waits.record(now_ms.saturating_sub(delivery.message.stamp.published_ms()));
+        }
         if shard == self.me {
             return self.sessions.deliver(delivery);
         }
@@ -260,15 +266,21 @@ impl Shard {
     /// A copy of all numbers of this shard.
     #[must_use]
     pub fn stats(&self) -> ShardStats {
+        let mut stats = self.own_stats();
+        let mut from = Some(0);
+        while let Some(place) = from {
+            let (part, next) = self.queue_stats(place);
+            stats.add(&part);
+            from = next;
+        }
+        stats
+    }
+
+    /// The part of the numbers that takes no longer with many queues; the rest is [`Self::queue_stats`].
+    pub(crate) fn own_stats(&self) -> ShardStats {
         let mut stats = self.stats;
         stats.queues = self.queues.len() as u64;
         stats.messages_delayed = self.held_back.message_count();
-        for (_, hosted) in &self.queues {
-            stats.messages_ready += hosted.machine.message_count();
-            stats.messages_unacked += hosted.machine.unacked_count() as u64;
-            stats.consumers += hosted.machine.consumer_count() as u64;
-        }
-        self.streams.add_stats(&mut stats);
         stats.mailbox_bytes = self.peers.batches.iter().map(|batch| batch.bytes() as u64).sum();
         stats.congested = u64::from(self.congested());
         for partition in self.partitions.values() {

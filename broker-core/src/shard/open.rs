@@ -145,7 +145,11 @@ pub(super) async fn shard(
                     let found = recovered.remove(&queue).and_then(|lanes| lanes.into_iter().next());
                     shard.host_stream(queue, *partition, found);
                 }
-                _ => shard.host(queue, *partition, machine_of(queue, id, &mut recovered)),
+                _ => shard.host(
+                    queue,
+                    *partition,
+                    machine_of(QueueRef { queue, shard: id }, &mut recovered, now_ms),
+                ),
             }
         }
     }
@@ -210,10 +214,9 @@ async fn carry_out(fs: &GlommioFs, log: &mut Log) {
     }
 }
 
-fn machine_of(queue: QueueId, shard: ShardId, recovered: &mut FxHashMap<QueueId, Vec<RecoveredQueue>>) -> Queue {
-    let at = QueueRef { queue, shard };
-    match recovered.remove(&queue) {
-        Some(lanes) => Queue::recovered(at, lanes),
+fn machine_of(at: QueueRef, recovered: &mut FxHashMap<QueueId, Vec<RecoveredQueue>>, now_ms: u64) -> Queue {
+    match recovered.remove(&at.queue) {
+        Some(lanes) => Queue::recovered(at, lanes, now_ms),
         None => Queue::new(at),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use broker_store::{Entry, IoDone, IoOp, LogEvent, LogKind, PartitionId, QueueId, SegmentId, StoreError};
 
 use super::confirms::{Confirms, Waiting};
+use super::histogram::{BATCH_BYTES_BOUNDS, BATCH_RECORDS_BOUNDS, LATENCY_BOUNDS_US};
 use super::stats::ShardStats;
 use crate::limits::STAGED_BYTES;
 use crate::model::queue::Logs;
@@ -101,7 +102,9 @@ impl Partition {
         }
         let figures = self.logs.durable.figures();
         stats.log_written_bytes += figures.written_bytes;
+        stats.log_spilled_bytes += self.logs.volatile.figures().written_bytes;
         stats.log_syncs += figures.syncs;
+        stats.log_staged_bytes += figures.staged_bytes as u64;
     }
 
     /// The next operation that a log wants carried out.
@@ -116,7 +119,17 @@ impl Partition {
     }
 
     /// An operation has been carried out.
-    pub(super) fn handle_io(&mut self, kind: LogKind, done: IoDone) {
+    pub(super) fn handle_io(&mut self, kind: LogKind, done: IoDone, stats: &mut ShardStats) {
+        if let (LogKind::Durable, Some(written)) = (kind, done.written()) {
+            stats.log_records += written.records;
+            stats.log_writes += u64::from(written.bytes > 0);
+            stats.log_write_us += written.write_us;
+            if written.synced {
+                stats.sync_latencies.record(&LATENCY_BOUNDS_US, written.sync_us, 1);
+                stats.batch_records.record(&BATCH_RECORDS_BOUNDS, written.records, 1);
+                stats.batch_bytes.record(&BATCH_BYTES_BOUNDS, written.bytes, 1);
+            }
+        }
         self.logs.of(kind).handle_io(done);
     }
 

@@ -3,6 +3,7 @@
 use broker_store::{LogKind, StoreError};
 
 use super::ask::{count_deliveries, delivered};
+use super::histogram::MESSAGE_SIZE_BOUNDS;
 use super::mailbox::Op;
 use super::publisher::{Publisher, Target, Targets};
 use super::{Hosted, Out, Shard};
@@ -70,7 +71,7 @@ impl Shard {
         }
         self.stats.messages_received += 1;
         self.stats.messages_received_confirm += u64::from(publish.confirm.is_some());
-        self.stats.message_sizes.record(message.body.len() as u64);
+        self.stats.message_sizes.record(&MESSAGE_SIZE_BOUNDS, message.body.len() as u64, 1);
 
         let version = self.topology.version();
         let verdict = match publisher.enter(version, message.exchange) {
@@ -310,6 +311,7 @@ impl Shard {
                 stats: &mut self.stats,
                 dead_letters: &mut self.dead_letters,
                 me: self.id,
+                now_ms: Some(self.now_ms),
             };
             if queue.machine.pass_through(&mut out, message) {
                 queue.counters.publish += 1;
@@ -398,6 +400,7 @@ impl Shard {
                 stats: &mut self.stats,
                 dead_letters: &mut self.dead_letters,
                 me: self.id,
+                now_ms: Some(self.now_ms),
             };
             for (target, &number) in targets.zip(&numbered) {
                 if target.stream {

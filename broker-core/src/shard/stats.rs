@@ -3,45 +3,11 @@
 //! A counter is incremented where the thing happens and never goes down; a gauge is set or moved both ways.
 //! Numbers that are sums of others ([`ShardStats::delivered`]) are not counted a second time.
 
+use super::histogram::{
+    BATCH_BYTES_BOUNDS, BATCH_RECORDS_BOUNDS, Histogram, LATENCY_BOUNDS_US, MESSAGE_SIZE_BOUNDS, Waits,
+};
+use crate::admin::QueueCounters;
 use crate::model::queue::DeathReason;
-
-/// Upper bounds, in bytes, of the classes in which [`MessageSizes`] counts bodies; one more class holds what
-/// is larger. The bounds are RabbitMQ's, so that its dashboards draw the same picture.
-pub const MESSAGE_SIZE_BOUNDS: [u64; 8] =
-    [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000, 100_000_000];
-
-/// Distribution of the body sizes of received messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MessageSizes {
-    /// Messages per class of [`MESSAGE_SIZE_BOUNDS`], each in one class only; the last one is unbounded.
-    pub classes: [u64; MESSAGE_SIZE_BOUNDS.len() + 1],
-    /// Sum of the sizes, in bytes.
-    pub bytes: u64,
-}
-
-impl MessageSizes {
-    /// Counts one message with a body of `bytes` bytes.
-    pub fn record(&mut self, bytes: u64) {
-        let class = MESSAGE_SIZE_BOUNDS.iter().take_while(|&&bound| bytes > bound).count();
-        if let Some(count) = self.classes.get_mut(class) {
-            *count += 1;
-        }
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    /// Number of messages counted.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.classes.iter().sum()
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (sum, count) in self.classes.iter_mut().zip(other.classes) {
-            *sum += count;
-        }
-        self.bytes = self.bytes.saturating_add(other.bytes);
-    }
-}
 
 /// Declares the numbers once: the field, and its part in the sum of all shards.
 macro_rules! shard_stats {
@@ -50,15 +16,37 @@ macro_rules! shard_stats {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct ShardStats {
             $($(#[$doc])* pub $field: u64,)*
-            /// Counter: bodies of received messages by size.
-            pub message_sizes: MessageSizes,
+            /// Counters of the queues, those that are gone included.
+            pub queue_counters: QueueCounters,
+            /// Gauge: when the oldest ready message of the queues was published, in milliseconds since the Unix epoch; see
+            /// [`QueueInfo::oldest_ms`](crate::admin::QueueInfo::oldest_ms). The oldest of all when numbers are added up.
+            pub oldest_ms: Option<u64>,
+            /// Counter: bodies of received messages by size, in bytes.
+            pub message_sizes: Histogram<{ MESSAGE_SIZE_BOUNDS.len() }>,
+            /// Counter: messages by the time from their publish until they were first delivered or got.
+            pub waits: Waits,
+            /// Counter: confirmed messages by the time from their receipt until their confirm was written, in microseconds.
+            pub confirm_latencies: Histogram<{ LATENCY_BOUNDS_US.len() }>,
+            /// Counter: fdatasync calls of the durable logs by their time, in microseconds.
+            pub sync_latencies: Histogram<{ LATENCY_BOUNDS_US.len() }>,
+            /// Counter: synced batches of the durable logs by the records in them.
+            pub batch_records: Histogram<{ BATCH_RECORDS_BOUNDS.len() }>,
+            /// Counter: synced batches of the durable logs by the bytes in them.
+            pub batch_bytes: Histogram<{ BATCH_BYTES_BOUNDS.len() }>,
         }
 
         impl ShardStats {
             /// Adds the numbers of another shard.
             pub fn add(&mut self, other: &Self) {
                 $(self.$field = self.$field.saturating_add(other.$field);)*
+                self.queue_counters.add(&other.queue_counters);
+                self.oldest_ms = self.oldest_ms.into_iter().chain(other.oldest_ms).min();
                 self.message_sizes.add(&other.message_sizes);
+                self.waits.add(&other.waits);
+                self.confirm_latencies.add(&other.confirm_latencies);
+                self.sync_latencies.add(&other.sync_latencies);
+                self.batch_records.add(&other.batch_records);
+                self.batch_bytes.add(&other.batch_bytes);
             }
         }
     };
@@ -136,8 +124,17 @@ shard_stats! {
     /// Counter: dead letters that all their queues have confirmed, where that matters (`at-least-once`).
     dead_lettered_confirmed,
 
+    /// Counter: logins that succeeded.
+    logins_succeeded,
+    /// Counter: logins that were refused.
+    logins_failed,
+
     /// Counter: bytes read from AMQP sockets.
     socket_received_bytes,
+    /// Counter: reads of AMQP sockets.
+    socket_reads,
+    /// Counter: writes to AMQP sockets.
+    socket_writes,
     /// Counter: bytes written to AMQP sockets.
     socket_sent_bytes,
     /// Counter: turns of the shard's loop in which there was something to do.
@@ -146,6 +143,10 @@ shard_stats! {
     mailbox_bytes,
     /// Counter: batches sent to other shards.
     mailbox_batches,
+    /// Gauge: batches of other shards that this one has not taken yet.
+    mailbox_depth,
+    /// Counter: time in which the shard's loop was not asleep, in microseconds.
+    busy_us,
     /// Gauge: 1 while publishers are not read because a mailbox or a staging area is at its limit.
     congested,
 
@@ -160,10 +161,12 @@ shard_stats! {
     log_writes,
     /// Counter: bytes of those writes.
     log_written_bytes,
+    /// Counter: bytes of the volatile logs that were written for want of memory.
+    log_spilled_bytes,
     /// Counter: completed fdatasync calls of the durable logs.
     log_syncs,
-    /// Counter: time spent waiting for those calls, in microseconds.
-    log_sync_micros,
+    /// Counter: time that those writes took, in microseconds.
+    log_write_us,
     /// Gauge: bytes staged for the durable logs and not yet written.
     log_staged_bytes,
     /// Gauge: segment files of the logs, durable and volatile.
@@ -185,6 +188,18 @@ impl ShardStats {
         } += 1;
     }
 
+    /// Gauge: messages in queues, ready or not.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages_ready + self.messages_unacked
+    }
+
+    /// Counter: logins, refused or not.
+    #[must_use]
+    pub fn logins(&self) -> u64 {
+        self.logins_succeeded + self.logins_failed
+    }
+
     /// Counter: messages handed to consumers and to `basic.get`, in whatever mode.
     #[must_use]
     pub fn delivered(&self) -> u64 {
@@ -200,23 +215,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn message_sizes_fall_into_the_class_whose_bound_they_do_not_exceed() {
-        let mut sizes = MessageSizes::default();
-        for bytes in [0, 100, 101, 100_000_000, 100_000_001] {
-            sizes.record(bytes);
-        }
-        assert_eq!(sizes.classes, [2, 1, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!(sizes.count(), 5);
-        assert_eq!(sizes.bytes, 200_000_202);
-    }
-
-    #[test]
     fn add_sums_every_number() {
         let mut one = ShardStats { connections: 1, log_syncs: 2, ..ShardStats::default() };
-        one.message_sizes.record(5);
+        one.message_sizes.record(&MESSAGE_SIZE_BOUNDS, 5, 1);
+        one.oldest_ms = Some(7);
         let mut sum = one;
         sum.add(&one);
-        assert_eq!((sum.connections, sum.log_syncs, sum.message_sizes.bytes), (2, 4, 10));
+        assert_eq!((sum.connections, sum.log_syncs, sum.message_sizes.sum), (2, 4, 10));
+        sum.add(&ShardStats { oldest_ms: Some(3), ..ShardStats::default() });
+        sum.add(&ShardStats::default());
+        assert_eq!(sum.oldest_ms, Some(3));
     }
 
     #[test]

@@ -43,6 +43,12 @@ struct Hosted {
     counters: QueueCounters,
 }
 
+impl Hosted {
+    fn counters(&self) -> QueueCounters {
+        QueueCounters { deliver: self.machine.delivered_count(), ..self.counters }
+    }
+}
+
 /// The streams of this shard.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -100,6 +106,7 @@ impl Streams {
             stats.messages_ready += hosted.machine.message_count();
             stats.messages_unacked += hosted.machine.unacked_count();
             stats.consumers += hosted.machine.consumer_count() as u64;
+            stats.queue_counters.add(&hosted.counters());
         }
     }
 }
@@ -150,8 +157,10 @@ impl Shard {
         let mut hosted = self.streams.hosted.remove(slot as usize);
         self.streams.aging -= usize::from(hosted.machine.retention().has_age());
         let partition = self.partitions.get_mut(&hosted.partition).expect("a stream's partition is here");
+        let counters = hosted.counters();
         hosted.machine.drop_messages(&mut partition.logs);
         self.stats.queues_deleted += 1;
+        self.stats.queue_counters.add(&counters);
     }
 
     /// Lets a stream deliver what it can; if it lacks pages or waits for the disk, it is resumed when they have come.
@@ -167,6 +176,8 @@ impl Shard {
             stats: &mut self.stats,
             dead_letters: &mut self.dead_letters,
             me: self.id,
+            // A message of a stream is there for whoever reads it, however late.
+            now_ms: None,
         };
         match hosted.machine.pump(&mut out, &mut partition.logs) {
             Pump::Idle => {}
@@ -379,7 +390,8 @@ impl Shard {
             messages_unacknowledged: hosted.machine.unacked_count(),
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: None,
-            counters: QueueCounters { deliver: hosted.machine.delivered_count(), ..hosted.counters },
+            oldest_ms: None,
+            counters: hosted.counters(),
         };
         let consumers = hosted.machine.consumers().map(|consumer| ConsumerInfo {
             vhost: Arc::clone(&row.vhost),

@@ -2,6 +2,7 @@
 //! queues get it at `tx.commit` (RabbitMQ).
 
 use super::Shard;
+use super::histogram::MESSAGE_SIZE_BOUNDS;
 use super::publish::{Confirm, Routed};
 use super::publisher::{Publisher, Target};
 use crate::error::{AmqpError, ChannelCode};
@@ -42,7 +43,7 @@ impl Shard {
     ) -> Result<(Prepared, Option<Vec<u8>>), AmqpError> {
         self.stats.messages_received += 1;
         self.stats.messages_received_confirm += 1;
-        self.stats.message_sizes.record(message.body.len() as u64);
+        self.stats.message_sizes.record(&MESSAGE_SIZE_BOUNDS, message.body.len() as u64, 1);
         self.topology.may_publish(caller.user, caller.vhost, message.exchange)?;
         let malformed = super::plan::malformed_properties;
         let original = Properties::parse(message.properties).map_err(malformed)?;

@@ -92,7 +92,7 @@ impl Shard {
     /// An operation has been carried out.
     pub(super) fn handle_io(&mut self, partition: PartitionId, kind: LogKind, done: IoDone) {
         if let Some(partition) = self.partitions.get_mut(&partition) {
-            partition.handle_io(kind, done);
+            partition.handle_io(kind, done, &mut self.stats);
         }
     }
 
@@ -352,6 +352,7 @@ impl Shard {
         hosted.machine.drop_messages(&mut partition.logs);
         self.drop_cache(queue);
         self.stats.queues_deleted += 1;
+        self.stats.queue_counters.add(&hosted.counters);
         for ask in self.waiting_gets.remove(&queue).unwrap_or_default() {
             self.ask_here(sessions, ask);
         }

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker_core::admin::{Admin, AdminError, Definition};
 
-use crate::metrics::{Metrics, ObjectFamily, Objects};
+use crate::metrics::{DETAILED_PREFIX, ExchangeRow, Metrics, ObjectFamily, Objects};
 
 /// The metrics and the way to the objects.
 #[derive(Debug)]
@@ -17,27 +17,27 @@ pub(super) struct Scraped {
     pub(super) admin: Admin,
 }
 
-/// Aggregated metrics that `/metrics/per-object` has for each object instead.
-const REPLACED: [&str; 2] = ["rabbitmq_queue_messages_ready", "rabbitmq_queue_messages_unacked"];
-
-/// What every endpoint has, for dashboards to join on.
-const IDENTITY: [&str; 2] = ["rabbitmq_identity_info", "rabbitmq_build_info"];
-
 type Scrape = State<Arc<Scraped>>;
 
 pub(super) async fn aggregated(State(scraped): Scrape) -> Response {
-    answer(scraped.metrics.encode(|_| true))
+    let stats = match scraped.admin.stats().await {
+        Ok(stats) => stats,
+        Err(error) => return unavailable(&error),
+    };
+    let metrics = &scraped.metrics;
+    answer([metrics.encode_identity("aggregated"), metrics.encode(&stats, |_| true)], "")
 }
 
 pub(super) async fn per_object(State(scraped): Scrape) -> Response {
     let families = ObjectFamily::PER_OBJECT;
-    match read(&scraped.admin, &families, &[]).await {
-        Ok(objects) => answer(scraped.metrics.encode(|name| !REPLACED.contains(&name)).map(|mut text| {
-            text.push_str(&objects.encode("rabbitmq_", &families));
-            text
-        })),
-        Err(error) => unavailable(&error),
-    }
+    let read = async { Ok((scraped.admin.stats().await?, read(&scraped.admin, &families, &[]).await?)) };
+    let (stats, objects) = match read.await {
+        Ok(read) => read,
+        Err(error) => return unavailable(&error),
+    };
+    let metrics = &scraped.metrics;
+    let others = metrics.encode(&stats, |name| !ObjectFamily::has_per_object(name));
+    answer([metrics.encode_identity("per-object"), others], &objects.encode("rabbitmq_", &families))
 }
 
 pub(super) async fn detailed(State(scraped): Scrape, RawQuery(query): RawQuery) -> Response {
@@ -46,14 +46,17 @@ pub(super) async fn detailed(State(scraped): Scrape, RawQuery(query): RawQuery) 
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).collect()
     };
-    let families: Vec<_> = values("family").iter().filter_map(|name| ObjectFamily::named(name)).collect();
-    match read(&scraped.admin, &families, &values("vhost")).await {
-        Ok(objects) => answer(scraped.metrics.encode(|name| IDENTITY.contains(&name)).map(|mut text| {
-            text.push_str(&objects.encode("rabbitmq_detailed_", &families));
-            text
-        })),
-        Err(error) => unavailable(&error),
-    }
+    let asked = values("family");
+    let families: Vec<_> = asked.iter().filter_map(|name| ObjectFamily::named(name)).collect();
+    let vhosts = values("vhost");
+    let read = async { Ok((scraped.admin.stats().await?, read(&scraped.admin, &families, &vhosts).await?)) };
+    let (stats, objects) = match read.await {
+        Ok(read) => read,
+        Err(error) => return unavailable(&error),
+    };
+    let metrics = &scraped.metrics;
+    let parts = [metrics.encode_identity("detailed"), metrics.encode_detailed(&stats, &asked)];
+    answer(parts, &objects.encode(DETAILED_PREFIX, &families))
 }
 
 /// Percent-decoding; what is not encoded correctly stays as it is.
@@ -84,12 +87,10 @@ async fn read(admin: &Admin, families: &[ObjectFamily], vhosts: &[String]) -> Re
         objects.queues = admin.queues(None).await?;
         objects.queues.retain(|queue| wanted(&queue.vhost));
     }
-    let of_channels = families.contains(&ObjectFamily::Channel);
-    if of_channels
-        || families.contains(&ObjectFamily::Connection)
-        || families.contains(&ObjectFamily::ConnectionCoarse)
-    {
+    let of_channels = families.iter().any(|family| family.is_of_channels());
+    if of_channels || families.iter().any(|family| family.is_of_connections()) {
         objects.connections = admin.connections().await?;
+        objects.connections.retain(|connection| wanted(&connection.vhost));
     }
     if of_channels {
         let names = objects.connections.iter().map(|connection| (connection.address, connection.name()));
@@ -101,7 +102,8 @@ async fn read(admin: &Admin, families: &[ObjectFamily], vhosts: &[String]) -> Re
         });
         objects.channels = named.collect();
     }
-    if families.contains(&ObjectFamily::Vhosts) || families.contains(&ObjectFamily::Exchanges) {
+    let of_exchanges = families.iter().any(|family| family.is_of_exchanges());
+    if of_exchanges || families.contains(&ObjectFamily::Vhosts) {
         let definitions = admin.definitions().await?.into_iter();
         let names = definitions.filter_map(|definition| match definition {
             Definition::Vhost(vhost) => Some(vhost.name),
@@ -109,22 +111,42 @@ async fn read(admin: &Admin, families: &[ObjectFamily], vhosts: &[String]) -> Re
         });
         objects.vhosts = names.collect();
     }
-    if families.contains(&ObjectFamily::Exchanges) {
+    if of_exchanges {
         for vhost in objects.vhosts.iter().filter(|vhost| wanted(vhost)) {
-            let exchanges = admin.exchanges(vhost).await?.into_iter();
-            let named = exchanges.filter(|exchange| !exchange.definition.name.is_empty()).map(|exchange| {
-                (vhost.clone(), exchange.definition.name.clone(), exchange.definition.kind.to_string())
-            });
-            objects.exchanges.extend(named);
+            objects.exchanges.extend(exchanges(admin, vhost).await?);
         }
     }
     Ok(objects)
 }
 
-fn answer(text: prometheus::Result<String>) -> Response {
-    match text {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// The exchanges of a virtual host that have a name.
+async fn exchanges(admin: &Admin, vhost: &str) -> Result<Vec<ExchangeRow>, AdminError> {
+    let mut bindings: HashMap<String, u64> = HashMap::new();
+    for binding in admin.bindings(vhost).await? {
+        *bindings.entry(binding.source).or_default() += 1;
+    }
+    let exchanges = admin.exchanges(vhost).await?.into_iter();
+    let named = exchanges.filter(|exchange| !exchange.definition.name.is_empty()).map(|exchange| {
+        let definition = &exchange.definition;
+        ExchangeRow {
+            vhost: vhost.to_owned(),
+            bindings: bindings.get(&definition.name).copied().unwrap_or_default(),
+            name: definition.name.clone(),
+            kind: definition.kind.to_string(),
+        }
+    });
+    Ok(named.collect())
+}
+
+fn answer(parts: [prometheus::Result<String>; 2], objects: &str) -> Response {
+    match parts {
+        [Ok(identity), Ok(text)] => {
+            ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], [&identity, &text, objects].concat())
+                .into_response()
+        }
+        [Err(error), _] | [_, Err(error)] => {
+            (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Every metric that is one number: its name, what it says, and where the number is.
+//! Every metric of the whole broker or of a shard that is one number: its name, what it says, and where the number is.
 
 use broker_core::shard::stats::ShardStats;
 
 use super::Process;
+use crate::alarm::Thresholds;
 
 /// What a number may do between two scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) enum Kind {
     Gauge,
 }
 
-type Labels = &'static [(&'static str, &'static str)];
+pub(super) type Labels = &'static [(&'static str, &'static str)];
 
 /// A metric family whose number is taken from a `T`.
 pub(super) struct Family<T: 'static> {
@@ -24,7 +25,7 @@ pub(super) struct Family<T: 'static> {
     pub(super) value: fn(&T) -> f64,
 }
 
-const NONE: Labels = &[];
+pub(super) const NONE: Labels = &[];
 /// The label of RabbitMQ's counters that belong to a protocol.
 pub(super) const PROTOCOL: Labels = &[("protocol", "amqp091")];
 /// The labels of RabbitMQ's counters that belong to a protocol and a type of queue.
@@ -43,13 +44,13 @@ pub(super) fn float(number: u64) -> f64 {
 }
 
 macro_rules! families {
-    ($of:ty: $($kind:ident $name:literal $labels:ident $field:ident $(($($call:tt)*))? $help:literal;)*) => {
+    ($of:ty: $($kind:ident $name:literal $labels:ident $($path:ident).+ $(($($call:tt)*))? $(/ $by:literal)? $help:literal;)*) => {
         &[$(Family {
             name: $name,
             help: $help,
             kind: Kind::$kind,
             labels: $labels,
-            value: |numbers: &$of| float(numbers.$field $(($($call)*))?),
+            value: |numbers: &$of| float(numbers.$($path).+ $(($($call)*))?) $(/ $by)?,
         },)*]
     };
 }
@@ -62,6 +63,23 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
     Gauge "rabbitmq_queues" NONE queues "Queues";
     Gauge "rabbitmq_queue_messages_ready" NONE messages_ready "Messages ready to be delivered";
     Gauge "rabbitmq_queue_messages_unacked" NONE messages_unacked "Messages delivered and not yet settled";
+    Gauge "rabbitmq_queue_messages" NONE messages() "Messages in queues, ready and unacked";
+    Gauge "rabbitmq_queue_consumers" NONE consumers "Consumers";
+    Counter "rabbitmq_queue_messages_published_total" NONE queue_counters.publish
+        "Messages that came into queues";
+    Counter "rabbitmq_queue_get_ack_total" NONE queue_counters.get
+        "Messages taken by basic.get that are to be acknowledged";
+    Counter "rabbitmq_queue_get_total" NONE queue_counters.get_no_ack
+        "Messages taken by basic.get with automatic acknowledgement";
+    Counter "rabbitmq_queue_get_empty_total" NONE queue_counters.get_empty "basic.get that found no message";
+    Counter "rabbitmq_queue_messages_delivered_ack_total" NONE queue_counters.deliver
+        "Messages delivered to consumers that acknowledge";
+    Counter "rabbitmq_queue_messages_delivered_total" NONE queue_counters.deliver_no_ack
+        "Messages delivered to consumers with automatic acknowledgement";
+    Counter "rabbitmq_queue_messages_redelivered_total" NONE queue_counters.redeliver
+        "Messages delivered again by queues";
+    Counter "rabbitmq_queue_messages_acked_total" NONE queue_counters.ack
+        "Messages of queues that consumers have acknowledged";
     Gauge "ringmq_exchange_messages_delayed" NONE messages_delayed "Messages that exchanges hold back until they are due";
     Counter "rabbitmq_connections_opened_total" NONE connections_opened "Connections opened";
     Counter "rabbitmq_connections_closed_total" NONE connections_closed "Connections closed or lost";
@@ -70,6 +88,53 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
     Counter "rabbitmq_queues_declared_total" NONE queues_declared "Queue declarations";
     Counter "rabbitmq_queues_created_total" NONE queues_created "Queues made";
     Counter "rabbitmq_queues_deleted_total" NONE queues_deleted "Queues deleted";
+    Gauge "rabbitmq_channel_consumers" NONE consumers "Consumers of channels";
+    Gauge "rabbitmq_channel_messages_unacked" NONE messages_unacked
+        "Messages delivered on channels and not yet settled";
+    Counter "rabbitmq_channel_messages_published_total" NONE messages_received "Messages received on channels";
+    Counter "rabbitmq_channel_messages_confirmed_total" NONE messages_confirmed "Messages confirmed on channels";
+    Counter "rabbitmq_channel_messages_unroutable_returned_total" NONE messages_unroutable_returned
+        "Messages of channels that reached no queue and were returned";
+    Counter "rabbitmq_channel_messages_unroutable_dropped_total" NONE messages_unroutable_dropped
+        "Messages of channels that reached no queue and were dropped";
+    Counter "rabbitmq_channel_get_ack_total" NONE messages_delivered_get_manual_ack
+        "Messages taken on channels by basic.get that are to be acknowledged";
+    Counter "rabbitmq_channel_get_total" NONE messages_delivered_get_auto_ack
+        "Messages taken on channels by basic.get with automatic acknowledgement";
+    Counter "rabbitmq_channel_get_empty_total" NONE messages_get_empty "basic.get of channels that found no message";
+    Counter "rabbitmq_channel_messages_delivered_ack_total" NONE messages_delivered_consume_manual_ack
+        "Messages delivered on channels to consumers that acknowledge";
+    Counter "rabbitmq_channel_messages_delivered_total" NONE messages_delivered_consume_auto_ack
+        "Messages delivered on channels to consumers with automatic acknowledgement";
+    Counter "rabbitmq_channel_messages_redelivered_total" NONE messages_redelivered
+        "Messages delivered again on channels";
+    Counter "rabbitmq_channel_messages_acked_total" NONE messages_acknowledged
+        "Messages acknowledged on channels";
+    Counter "rabbitmq_exchange_messages_published_total" NONE messages_received
+        "Messages published to exchanges";
+    Counter "rabbitmq_exchange_messages_confirmed_total" NONE messages_confirmed
+        "Messages published to exchanges and confirmed";
+    Counter "rabbitmq_exchange_messages_unroutable_returned_total" NONE messages_unroutable_returned
+        "Messages of exchanges that reached no queue and were returned";
+    Counter "rabbitmq_exchange_messages_unroutable_dropped_total" NONE messages_unroutable_dropped
+        "Messages of exchanges that reached no queue and were dropped";
+    Gauge "rabbitmq_connection_channels" NONE channels "Channels of connections";
+    Counter "rabbitmq_connection_incoming_bytes_total" NONE socket_received_bytes "Bytes received on connections";
+    Counter "rabbitmq_connection_outgoing_bytes_total" NONE socket_sent_bytes "Bytes sent on connections";
+    Counter "rabbitmq_connection_incoming_packets_total" NONE socket_reads "Reads of connections";
+    Counter "rabbitmq_connection_outgoing_packets_total" NONE socket_writes "Writes of connections";
+    Counter "rabbitmq_auth_attempts_total" PROTOCOL logins() "Logins, refused or not";
+    Counter "rabbitmq_auth_attempts_succeeded_total" PROTOCOL logins_succeeded "Logins that succeeded";
+    Counter "rabbitmq_auth_attempts_failed_total" PROTOCOL logins_failed "Logins that were refused";
+    Counter "rabbitmq_io_write_ops_total" NONE log_writes "Writes to the durable logs";
+    Counter "rabbitmq_io_write_bytes_total" NONE log_written_bytes "Bytes written to the durable logs";
+    Counter "rabbitmq_io_write_time_seconds_total" NONE log_write_us / 1e6
+        "Time that writes to the durable logs took";
+    Counter "rabbitmq_io_sync_ops_total" NONE log_syncs "fdatasync calls of the durable logs";
+    Counter "rabbitmq_io_sync_time_seconds_total" NONE sync_latencies.sum / 1e6
+        "Time that fdatasync calls of the durable logs took";
+    Gauge "rabbitmq_alarms_memory_used_watermark" NONE memory_alarm "1 while the memory alarm is set";
+    Gauge "rabbitmq_alarms_free_disk_space_watermark" NONE disk_alarm "1 while the disk alarm is set";
     Gauge "rabbitmq_global_publishers" PROTOCOL publishers "Channels that have published";
     Gauge "rabbitmq_global_consumers" PROTOCOL consumers "Consumers";
     Counter "rabbitmq_global_messages_received_total" PROTOCOL messages_received
@@ -122,14 +187,15 @@ pub(super) const SHARD: &[Family<ShardStats>] = families! { ShardStats:
     Counter "ringmq_mailbox_batches_total" NONE mailbox_batches "Batches sent to other shards";
     Gauge "ringmq_congested" NONE congested
         "1 while publishers are not read because a mailbox or a staging area is at its limit";
-    Gauge "rabbitmq_alarms_memory_used_watermark" NONE memory_alarm "1 while the memory alarm is set";
-    Gauge "rabbitmq_alarms_free_disk_space_watermark" NONE disk_alarm "1 while the disk alarm is set";
+    Gauge "ringmq_mailbox_depth" NONE mailbox_depth "Batches of other shards that wait for this one";
+    Counter "ringmq_shard_busy_seconds_total" NONE busy_us / 1e6
+        "Time in which the shard's loop was not asleep: its rate is the utilisation, 1 is all of a core";
     Counter "ringmq_log_records_total" NONE log_records "Records appended to the durable logs";
     Counter "ringmq_log_writes_total" NONE log_writes "Writes to the durable logs: each is a batch of records";
     Counter "ringmq_log_written_bytes_total" NONE log_written_bytes "Bytes written to the durable logs";
     Counter "ringmq_log_syncs_total" NONE log_syncs "fdatasync calls of the durable logs";
-    Counter "ringmq_log_sync_microseconds_total" NONE log_sync_micros
-        "Time spent waiting for fdatasync of the durable logs";
+    Counter "ringmq_log_spilled_bytes_total" NONE log_spilled_bytes
+        "Bytes of messages that need not survive a restart, written for want of memory";
     Gauge "ringmq_log_staged_bytes" NONE log_staged_bytes
         "Bytes appended to the durable logs and not yet written";
     Gauge "ringmq_log_segments" NONE log_segments "Segment files of the logs";
@@ -142,9 +208,69 @@ pub(super) const SHARD: &[Family<ShardStats>] = families! { ShardStats:
 pub(super) const PROCESS: &[Family<Process>] = families! { Process:
     Gauge "rabbitmq_process_open_fds" NONE open_files "Open files";
     Gauge "rabbitmq_process_max_fds" NONE max_files "Files that may be open";
-    Gauge "rabbitmq_process_resident_memory_bytes" NONE resident_bytes "Memory in use";
-    Gauge "rabbitmq_resident_memory_limit_bytes" NONE memory_limit_bytes "Memory of the machine or container";
+    Gauge "rabbitmq_process_resident_memory_bytes" NONE anonymous_bytes
+        "Memory in use that is no page of a file: what the memory alarm looks at";
+    Gauge "ringmq_process_resident_bytes" NONE resident_bytes "Memory in use, pages of files included";
     Gauge "rabbitmq_disk_space_available_bytes" NONE disk_available_bytes
         "Disk space available to the data directory";
     Gauge "rabbitmq_erlang_uptime_seconds" NONE uptime_seconds "Seconds since the start of the broker";
 };
+
+/// What the alarms compare with, under RabbitMQ's names.
+pub(super) const LIMITS: &[Family<Thresholds>] = families! { Thresholds:
+    Gauge "rabbitmq_resident_memory_limit_bytes" NONE memory
+        "Memory above which publishers are blocked (vm_memory_high_watermark)";
+    Gauge "rabbitmq_disk_space_available_limit_bytes" NONE disk
+        "Disk space below which publishers are blocked (disk_free_limit)";
+};
+
+/// Metrics of the whole broker that `/metrics/detailed` has too, by family.
+pub(super) const DETAILED: &[(&str, &[&str])] = &[
+    (
+        "connection_churn_metrics",
+        &[
+            "rabbitmq_connections_opened_total",
+            "rabbitmq_connections_closed_total",
+            "rabbitmq_channels_opened_total",
+            "rabbitmq_channels_closed_total",
+            "rabbitmq_queues_declared_total",
+            "rabbitmq_queues_created_total",
+            "rabbitmq_queues_deleted_total",
+        ],
+    ),
+    (
+        "node_coarse_metrics",
+        &[
+            "rabbitmq_process_open_fds",
+            "rabbitmq_process_resident_memory_bytes",
+            "rabbitmq_disk_space_available_bytes",
+        ],
+    ),
+    (
+        "node_metrics",
+        &[
+            "rabbitmq_process_max_fds",
+            "rabbitmq_resident_memory_limit_bytes",
+            "rabbitmq_disk_space_available_limit_bytes",
+            "rabbitmq_erlang_uptime_seconds",
+        ],
+    ),
+    (
+        "node_persister_metrics",
+        &[
+            "rabbitmq_io_write_ops_total",
+            "rabbitmq_io_write_bytes_total",
+            "rabbitmq_io_write_time_seconds_total",
+            "rabbitmq_io_sync_ops_total",
+            "rabbitmq_io_sync_time_seconds_total",
+        ],
+    ),
+    (
+        "auth_attempt_metrics",
+        &[
+            "rabbitmq_auth_attempts_total",
+            "rabbitmq_auth_attempts_succeeded_total",
+            "rabbitmq_auth_attempts_failed_total",
+        ],
+    ),
+];

@@ -4,27 +4,25 @@
 //! The numbers are collected when they are asked for: the shards are asked for a copy of theirs, and nothing is kept.
 
 mod families;
+mod histograms;
 mod objects;
 pub(crate) mod process;
+mod reference;
 
-use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use broker_core::shard::stats::{MESSAGE_SIZE_BOUNDS, MessageSizes, ShardStats};
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Registry, TextEncoder};
+use broker_core::shard::stats::ShardStats;
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+pub use crate::alarm::Thresholds;
 use families::{Family, Kind};
-pub use objects::{ObjectFamily, Objects};
+use histograms::DISTRIBUTIONS;
+pub use objects::{ExchangeRow, ObjectFamily, Objects};
 pub use process::Process;
-
-/// Asks every shard for its numbers, in the order of the shards. It may block for as long as a shard takes to
-/// answer, and leaves out a shard that does not.
-pub type StatsSource = Arc<dyn Fn() -> Vec<ShardStats> + Send + Sync>;
+pub use reference::reference;
 
 /// Who the numbers are about: the labels of `rabbitmq_identity_info`, on which dashboards join and filter.
 #[derive(Clone, Debug)]
@@ -35,95 +33,135 @@ pub struct Identity {
     pub cluster: String,
 }
 
-/// All metrics of the broker.
+/// What the alarms compare with now; it changes when the configuration is read again.
+#[derive(Clone, Debug)]
+pub struct SharedThresholds(Arc<Mutex<Thresholds>>);
+
+impl SharedThresholds {
+    /// With these.
+    #[must_use]
+    pub fn new(thresholds: Thresholds) -> Self {
+        Self(Arc::new(Mutex::new(thresholds)))
+    }
+
+    /// They have changed.
+    pub fn set(&self, thresholds: Thresholds) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = thresholds;
+    }
+
+    fn get(&self) -> Thresholds {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The metrics of one broker.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
-}
-
-impl Metrics {
-    /// Metrics of the broker whose data are in `data_dir` and whose shards are asked through `source`.
-    pub fn new(identity: Identity, data_dir: PathBuf, source: StatsSource) -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let started = Instant::now();
-        registry.register(Box::new(Broker::new(identity, data_dir, started, source)?))?;
-        Ok(Self { registry })
-    }
-
-    /// The present numbers of the families whose names are `wanted`, in Prometheus' text format.
-    pub fn encode(&self, wanted: impl Fn(&str) -> bool) -> prometheus::Result<String> {
-        let mut families = self.registry.gather();
-        families.retain(|family| wanted(family.name()));
-        TextEncoder::new().encode_to_string(&families)
-    }
-}
-
-/// Collects everything in one pass, so that the numbers of one scrape belong together.
-struct Broker {
     identity: Identity,
     data_dir: PathBuf,
     started: Instant,
-    source: StatsSource,
-    descriptions: Vec<Desc>,
+    thresholds: SharedThresholds,
 }
 
-impl fmt::Debug for Broker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("identity", &self.identity).finish_non_exhaustive()
-    }
-}
+/// What begins RabbitMQ's names in `/metrics/detailed`.
+pub const DETAILED_PREFIX: &str = "rabbitmq_detailed_";
 
+/// Name, help.
 const IDENTITY_INFO: (&str, &str) = ("rabbitmq_identity_info", "The broker that these numbers are about");
+/// Name, help.
 const BUILD_INFO: (&str, &str) = ("rabbitmq_build_info", "The version of the broker");
-const MESSAGE_SIZE: (&str, &str) =
-    ("rabbitmq_message_size_bytes", "Sizes of the bodies of messages received from publishers");
+/// Name, help.
+const OLDEST: (&str, &str) =
+    ("ringmq_queue_oldest_message_seconds", "Age of the oldest ready message, 0 without one");
 
-impl Broker {
-    fn new(
-        identity: Identity,
-        data_dir: PathBuf,
-        started: Instant,
-        source: StatsSource,
-    ) -> prometheus::Result<Self> {
-        let names = [IDENTITY_INFO, BUILD_INFO, MESSAGE_SIZE].into_iter();
-        let names = names.chain(families::BROKER.iter().map(|family| (family.name, family.help)));
-        let names = names.chain(families::SHARD.iter().map(|family| (family.name, family.help)));
-        let names = names.chain(families::PROCESS.iter().map(|family| (family.name, family.help)));
-        let descriptions = names
-            .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new()))
-            .collect::<prometheus::Result<_>>()?;
-        Ok(Self { identity, data_dir, started, source, descriptions })
+impl Metrics {
+    /// Metrics of the broker whose data are in `data_dir`.
+    #[must_use]
+    pub fn new(identity: Identity, data_dir: PathBuf, thresholds: SharedThresholds) -> Self {
+        Self { identity, data_dir, started: Instant::now(), thresholds }
     }
 
-    fn identity(&self) -> Vec<MetricFamily> {
-        let Identity { node, cluster } = &self.identity;
-        let identity = [("rabbitmq_node", node), ("rabbitmq_cluster", cluster)];
-        let mut identity: Vec<_> = identity.iter().map(|(name, value)| label(name, value)).collect();
-        identity.push(label("rabbitmq_endpoint", "aggregated"));
-        let version = env!("CARGO_PKG_VERSION");
-        let build = vec![label("rabbitmq_version", version), label("ringmq_version", version)];
-        [(IDENTITY_INFO, identity), (BUILD_INFO, build)]
-            .map(|((name, help), labels)| family(name, help, Kind::Gauge, vec![metric(Kind::Gauge, labels, 1.0)]))
-            .into()
-    }
-}
-
-impl Collector for Broker {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
+    /// Who the numbers are about, in Prometheus' text format. `endpoint` is what the scraper asked: `aggregated`, `per-object` or
+    /// `detailed`.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode_identity(&self, endpoint: &str) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.identity(endpoint))
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
-        let shards = (self.source)();
-        let total = total(&shards);
+    /// The numbers of the whole broker whose names are `wanted`, in Prometheus' text format. `shards` are those of each shard, in
+    /// order.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode(&self, shards: &[ShardStats], wanted: impl Fn(&str) -> bool) -> prometheus::Result<String> {
+        let mut families = self.collect(shards);
+        // The encoder refuses a family without metrics, as those of shards are when there are none.
+        families.retain(|family| wanted(family.name()) && !family.get_metric().is_empty());
+        TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// The numbers of the whole broker that belong to `families` of `/metrics/detailed`, under the names that they have there.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode_detailed(&self, shards: &[ShardStats], families: &[String]) -> prometheus::Result<String> {
+        let asked = families::DETAILED.iter().filter(|(name, _)| families.iter().any(|asked| asked == name));
+        let names: Vec<&str> = asked.flat_map(|(_, names)| *names).copied().collect();
+        let mut collected = self.collect(shards);
+        collected.retain(|family| names.contains(&family.name()));
+        for family in &mut collected {
+            family.set_name(family.name().replacen("rabbitmq_", DETAILED_PREFIX, 1));
+        }
+        TextEncoder::new().encode_to_string(&collected)
+    }
+
+    fn collect(&self, shards: &[ShardStats]) -> Vec<MetricFamily> {
+        let total = total(shards);
         let process = Process::read(&self.data_dir, self.started);
-        let mut collected = self.identity();
-        collected.push(message_sizes(&total.message_sizes));
-        collected.extend(families::BROKER.iter().map(|of| whole(of, &total)));
+        let thresholds = self.thresholds.get();
+        let mut collected: Vec<_> = families::BROKER.iter().map(|of| whole(of, &total)).collect();
         collected.extend(families::PROCESS.iter().map(|of| whole(of, &process)));
-        collected.extend(families::SHARD.iter().map(|of| per_shard(of, &shards)));
+        collected.extend(families::LIMITS.iter().map(|of| whole(of, &thresholds)));
+        collected.push(oldest(&total));
+        collected.extend(families::SHARD.iter().map(|of| per_shard(of, shards)));
+        collected.extend(DISTRIBUTIONS.iter().map(|of| of.family(&total)));
         collected
     }
+
+    fn identity(&self, endpoint: &str) -> [MetricFamily; 2] {
+        let Identity { node, cluster } = &self.identity;
+        let identity =
+            [("rabbitmq_node", node.as_str()), ("rabbitmq_cluster", cluster), ("rabbitmq_endpoint", endpoint)];
+        let version = env!("CARGO_PKG_VERSION");
+        let build = [
+            ("rabbitmq_version", version),
+            ("ringmq_version", version),
+            ("product_name", "RingMQ"),
+            ("product_version", version),
+        ];
+        let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| label(name, value)).collect();
+        [(IDENTITY_INFO, labels(&identity)), (BUILD_INFO, labels(&build))]
+            .map(|((name, help), labels)| family(name, help, Kind::Gauge, vec![metric(Kind::Gauge, labels, 1.0)]))
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Age of what came at `oldest_ms`, in seconds; 0 of nothing.
+fn age_seconds(oldest_ms: Option<u64>, now_ms: u64) -> f64 {
+    oldest_ms.map_or(0.0, |oldest_ms| families::float(now_ms.saturating_sub(oldest_ms)) / 1e3)
+}
+
+/// Age of the oldest ready message of all queues.
+fn oldest(total: &ShardStats) -> MetricFamily {
+    let age = age_seconds(total.oldest_ms, now_ms());
+    family(OLDEST.0, OLDEST.1, Kind::Gauge, vec![metric(Kind::Gauge, Vec::new(), age)])
 }
 
 /// The sum of the shards' numbers.
@@ -149,30 +187,6 @@ fn per_shard(of: &Family<ShardStats>, shards: &[ShardStats]) -> MetricFamily {
         .enumerate()
         .map(|(number, shard)| metric(of.kind, vec![label("shard", &number.to_string())], (of.value)(shard)));
     family(of.name, of.help, of.kind, metrics.collect())
-}
-
-fn message_sizes(sizes: &MessageSizes) -> MetricFamily {
-    let mut cumulative = 0;
-    let buckets = MESSAGE_SIZE_BOUNDS.iter().zip(sizes.classes).map(|(&bound, count)| {
-        cumulative += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(families::float(bound));
-        bucket.set_cumulative_count(cumulative);
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(sizes.count());
-    histogram.set_sample_sum(families::float(sizes.bytes));
-    let mut of = Metric::default();
-    of.set_label(families::PROTOCOL.iter().map(|(name, value)| label(name, value)).collect());
-    of.set_histogram(histogram);
-    let mut family = MetricFamily::default();
-    family.set_name(MESSAGE_SIZE.0.to_owned());
-    family.set_help(MESSAGE_SIZE.1.to_owned());
-    family.set_field_type(MetricType::HISTOGRAM);
-    family.set_metric(vec![of]);
-    family
 }
 
 fn label(name: &str, value: &str) -> LabelPair {
@@ -216,10 +230,11 @@ fn family(name: &str, help: &str, kind: Kind, metrics: Vec<Metric>) -> MetricFam
 mod tests {
     use super::*;
 
-    fn scrape(shards: Vec<ShardStats>) -> String {
+    fn scrape(shards: &[ShardStats]) -> String {
         let identity = Identity { node: "ringmq@here".to_owned(), cluster: "ringmq@here".to_owned() };
-        let source: StatsSource = Arc::new(move || shards.clone());
-        Metrics::new(identity, PathBuf::from("/"), source).unwrap().encode(|_| true).unwrap()
+        let thresholds = SharedThresholds::new(Thresholds { memory: 1000, disk: 500 });
+        let metrics = Metrics::new(identity, PathBuf::from("/"), thresholds);
+        metrics.encode_identity("aggregated").unwrap() + &metrics.encode(shards, |_| true).unwrap()
     }
 
     #[track_caller]
@@ -236,7 +251,7 @@ mod tests {
             log_syncs: 5,
             ..ShardStats::default()
         };
-        let scrape = scrape(vec![shard, shard]);
+        let scrape = scrape(&[shard, shard]);
         check(&scrape, "rabbitmq_connections 4");
         check(&scrape, "rabbitmq_global_messages_received_total{protocol=\"amqp091\"} 14");
         let labels = "protocol=\"amqp091\",queue_type=\"rabbit_classic_queue\"";
@@ -249,21 +264,23 @@ mod tests {
 
     #[test]
     fn the_identity_has_the_labels_that_dashboards_filter_by() {
-        let scrape = scrape(Vec::new());
+        let scrape = scrape(&[]);
         let line = scrape.lines().find(|line| line.starts_with("rabbitmq_identity_info{")).unwrap();
         for label in ["rabbitmq_node=\"ringmq@here\"", "rabbitmq_cluster=", "rabbitmq_endpoint=\"aggregated\""] {
             assert!(line.contains(label), "{line}");
         }
         check(&scrape, "rabbitmq_queues 0");
+        check(&scrape, "rabbitmq_resident_memory_limit_bytes 1000");
+        check(&scrape, "rabbitmq_disk_space_available_limit_bytes 500");
     }
 
     #[test]
     fn message_sizes_are_a_cumulative_histogram() {
         let mut shard = ShardStats::default();
         for bytes in [50, 500, 2_000_000_000] {
-            shard.message_sizes.record(bytes);
+            shard.message_sizes.record(&broker_core::shard::histogram::MESSAGE_SIZE_BOUNDS, bytes, 1);
         }
-        let scrape = scrape(vec![shard]);
+        let scrape = scrape(&[shard]);
         let bucket = |le| format!("rabbitmq_message_size_bytes_bucket{{protocol=\"amqp091\",le=\"{le}\"}}");
         check(&scrape, &format!("{} 1", bucket("100")));
         check(&scrape, &format!("{} 2", bucket("100000000")));
@@ -272,8 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn times_are_in_seconds() {
+        let mut shard = ShardStats { busy_us: 1_500_000, log_write_us: 250_000, ..ShardStats::default() };
+        shard.waits.record(7);
+        shard.sync_latencies.record(&broker_core::shard::histogram::LATENCY_BOUNDS_US, 700, 1);
+        let scrape = scrape(&[shard, shard]);
+        check(&scrape, "ringmq_shard_busy_seconds_total{shard=\"1\"} 1.5");
+        check(&scrape, "rabbitmq_io_write_time_seconds_total 0.5");
+        check(&scrape, "ringmq_log_sync_latency_seconds_bucket{le=\"0.0005\"} 0");
+        check(&scrape, "ringmq_log_sync_latency_seconds_bucket{le=\"0.001\"} 2");
+        check(&scrape, "ringmq_queue_wait_seconds_bucket{le=\"0.01\"} 2");
+        check(&scrape, "ringmq_queue_wait_seconds_sum 0.014");
+        check(&scrape, "ringmq_queue_oldest_message_seconds 0");
+    }
+
+    #[test]
     fn every_name_is_given_once_and_counters_end_in_total() {
-        let scrape = scrape(vec![ShardStats::default()]);
+        let scrape = scrape(&[ShardStats::default()]);
         let mut names: Vec<&str> = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         for counter in names.iter().filter_map(|line| line.strip_suffix(" counter")) {
             assert!(counter.ends_with("_total"), "{counter}");

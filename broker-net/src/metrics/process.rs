@@ -15,6 +15,8 @@ pub struct Process {
     pub max_files: u64,
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
+    /// Resident memory that is not a page of a file, in bytes.
+    pub anonymous_bytes: u64,
     /// Memory of the machine, or of the control group if that has less, in bytes.
     pub memory_limit_bytes: u64,
     /// Space on the file system of the data directory that this process may use, in bytes.
@@ -31,6 +33,7 @@ impl Process {
             open_files: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64,
             max_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             resident_bytes: kibibytes("/proc/self/status", "VmRSS:"),
+            anonymous_bytes: anonymous_bytes(),
             memory_limit_bytes: memory_limit_bytes(),
             disk_available_bytes: disk_available_bytes(data_dir).unwrap_or_default(),
             uptime_seconds: started.elapsed().as_secs(),
@@ -75,7 +78,7 @@ mod tests {
         assert!(process.open_files > 2 && process.open_files <= process.max_files, "{process:?}");
         assert!(process.resident_bytes > 1 << 16, "{process:?}");
         assert!(process.resident_bytes < process.memory_limit_bytes, "{process:?}");
-        assert!(anonymous_bytes() > 0);
+        assert!(process.anonymous_bytes > 0, "{process:?}");
         assert!(process.disk_available_bytes > 0, "{process:?}");
     }
 

@@ -163,7 +163,9 @@ impl Link {
             return;
         };
         let input = transport.handle.enter(|shard, outputs| {
-            shard.stats_mut().socket_received_bytes += new as u64;
+            let stats = shard.stats_mut();
+            stats.socket_received_bytes += new as u64;
+            stats.socket_reads += u64::from(new > 0);
             connection.handle_input(bytes, shard, outputs, now_ms())
         });
         let mut carry = self.carry.borrow_mut();
@@ -270,7 +272,9 @@ impl Link {
     fn written(&self, transport: &Transport, bytes: Vec<u8>, result: &io::Result<()>) -> bool {
         let length = bytes.len() as u64;
         transport.handle.enter(|shard, outputs| {
-            shard.stats_mut().socket_sent_bytes += length;
+            let stats = shard.stats_mut();
+            stats.socket_sent_bytes += length;
+            stats.socket_writes += 1;
             outputs.written(self.key, bytes, shard);
         });
         if result.is_err() {

@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::harness::Served;
 
-fn scrape(api: &Served, path: &str) -> String {
+pub(crate) fn scrape(api: &Served, path: &str) -> String {
     let url = format!("http://{}{path}", api.broker.metrics);
     ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap()
 }
 
 #[track_caller]
-fn check_line(text: &str, line: &str) {
+pub(crate) fn check_line(text: &str, line: &str) {
     assert!(text.lines().any(|other| other == line), "no `{line}` in\n{text}");
 }
 

@@ -5,6 +5,7 @@ use broker_store::{Load, LogKind, QueueId, RecoveredQueue, Run, Seq};
 
 use super::Logs;
 use super::backlog::{Backlog, Entry, Head, LOAD_ENTRIES};
+use crate::model::message::Stamp;
 
 /// One lane.
 #[derive(Debug)]
@@ -15,18 +16,24 @@ pub(super) struct Lane {
     /// Every message up to here has been delivered at least once.
     delivered: Seq,
     pub(super) ready: Backlog,
+    /// No ready message was published before this, as far as is known without reading it: see [`Self::oldest_ms`].
+    pub(super) since_ms: u64,
 }
 
 impl Lane {
     /// An empty lane.
     pub(super) fn new(id: QueueId) -> Self {
-        Self { id, next_seq: 1, delivered: Seq(0), ready: Backlog::default() }
+        Self { id, next_seq: 1, delivered: Seq(0), ready: Backlog::default(), since_ms: 0 }
     }
 
-    /// A lane as it was recovered from the durable log.
-    pub(super) fn recovered(found: RecoveredQueue) -> Self {
-        let mut lane =
-            Self { next_seq: found.next_seq.0, delivered: found.delivered_up_to, ..Self::new(found.queue) };
+    /// A lane as it was recovered from the durable log at `now_ms`.
+    pub(super) fn recovered(found: RecoveredQueue, now_ms: u64) -> Self {
+        let mut lane = Self {
+            next_seq: found.next_seq.0,
+            delivered: found.delivered_up_to,
+            since_ms: now_ms,
+            ..Self::new(found.queue)
+        };
         found.runs.into_iter().for_each(|run| lane.ready.push_run(LogKind::Durable, run));
         lane
     }
@@ -80,6 +87,16 @@ impl Lane {
             _ => run.last,
         };
         self.ready.loaded(log, entries.collect(), through);
+    }
+
+    /// When the oldest ready message was published: read off it if it is in memory, otherwise the time of the message before it,
+    /// or of the start of the broker.
+    pub(super) fn oldest_ms(&self, logs: &Logs) -> Option<u64> {
+        match self.ready.head() {
+            Head::Empty => None,
+            Head::Entry(entry) => Some(logs.stamp_of(&entry).map_or(self.since_ms, Stamp::published_ms)),
+            Head::Run(..) => Some(self.since_ms),
+        }
     }
 
     /// A segment of a log is sealed: what need not be in memory is left to its index.

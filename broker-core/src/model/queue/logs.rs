@@ -3,7 +3,7 @@
 use broker_store::{Log, LogKind, Position};
 
 use super::backlog::Entry;
-use crate::model::message::Message;
+use crate::model::message::{Message, Stamp};
 
 /// The two logs of a partition.
 #[derive(Debug)]
@@ -26,6 +26,15 @@ impl Logs {
     /// The message that an entry stands for.
     pub(super) fn read(&self, entry: &Entry) -> Read<'_> {
         self.read_at(entry.log, entry.position)
+    }
+
+    /// When the message came that an entry stands for, if its record is in memory.
+    pub(super) fn stamp_of(&self, entry: &Entry) -> Option<Stamp> {
+        let log = match entry.log {
+            LogKind::Durable => &self.durable,
+            LogKind::Volatile => &self.volatile,
+        };
+        Some(Message::from_stored(log.glance(entry.position)?)?.stamp)
     }
 
     /// The message whose record is at `position` in a log.

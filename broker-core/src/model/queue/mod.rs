@@ -125,16 +125,16 @@ impl Queue {
         }
     }
 
-    /// A queue as its lanes were recovered from the durable log.
+    /// A queue as its lanes were recovered from the durable log at `now_ms`.
     #[must_use]
-    pub fn recovered(at: QueueRef, lanes: Vec<RecoveredQueue>) -> Self {
+    pub fn recovered(at: QueueRef, lanes: Vec<RecoveredQueue>, now_ms: u64) -> Self {
         let mut queue = Self::new(at);
         for found in lanes {
             for &(seq, count) in &found.attempts {
                 let retry = queue.special.get_or_insert_default().retry.get_or_insert_default();
                 retry.recovered(lane::level_of(found.queue), seq.0, count);
             }
-            let lane = Lane::recovered(found);
+            let lane = Lane::recovered(found, now_ms);
             match lane.level() {
                 0 => queue.lane = lane,
                 level => *queue.special.get_or_insert_default().lane(at.queue, level) = lane,
@@ -153,6 +153,14 @@ impl Queue {
 
     fn is_empty(&self) -> bool {
         self.lane.ready.is_empty() && self.special.as_ref().is_none_or(|special| special.lanes_len() == 0)
+    }
+
+    /// When the oldest ready message was published, in milliseconds since the Unix epoch, as far as it can be told without reading
+    /// from disk. Messages that came back and wait for their time are not looked at.
+    #[must_use]
+    pub fn oldest_ms(&self, logs: &Logs) -> Option<u64> {
+        let lanes = self.special.iter().flat_map(|special| &special.lanes);
+        lanes.chain([&self.lane]).filter_map(|lane| lane.oldest_ms(logs)).min()
     }
 
     /// Unacknowledged messages.
@@ -255,7 +263,11 @@ impl Queue {
             let settled = self.give(out, entry, message);
             self.after_delivery(logs, entry, settled);
         } else {
-            self.lane_mut(entry.lane).ready.push_back(entry);
+            let lane = self.lane_mut(entry.lane);
+            if lane.ready.is_empty() {
+                lane.since_ms = message.stamp.published_ms();
+            }
+            lane.ready.push_back(entry);
             if let Some(special) = &mut self.special {
                 special.came(message.body.len());
             }
@@ -299,6 +311,7 @@ impl Queue {
             let block = (entry.position.segment, entry.position.offset / READ_AHEAD_BYTES);
             let crossed = ahead.replace(block) != Some(block);
             self.pop(entry, message.body.len());
+            self.lane_mut(entry.lane).since_ms = message.stamp.published_ms();
             let settled = self.give(out, entry, message);
             if crossed {
                 // While the record is there: once it is acked its segment may be gone.
@@ -357,6 +370,7 @@ impl Queue {
             } else {
                 message
             };
+            self.lane_mut(entry.lane).since_ms = message.stamp.published_ms();
             let holder = Holder { address, consumer: None };
             let token = (!no_ack).then(|| self.hold(Held { entry, holder }, body));
             let counted = self.counted_properties(entry, message.properties);

@@ -62,14 +62,21 @@ impl Probe {
         self.ask(|| Control::Alarms(alarms));
     }
 
-    /// The numbers of each shard. Blocks the calling thread until every shard has answered; a shard that has ended is left
-    /// out.
+    /// The numbers of each shard without those of its queues. Blocks the calling thread until every shard has answered; a shard that
+    /// has ended is left out.
     #[must_use]
     pub fn stats(&self) -> Vec<ShardStats> {
         let (sender, receiver) = flume::bounded(self.shards.len());
         self.ask(|| Control::Stats(sender.clone()));
         drop(sender);
         receiver.iter().collect()
+    }
+
+    /// Asks one shard for its numbers without those of its queues. Nothing comes from one that has ended.
+    pub(crate) fn stats_of(&self, shard: usize) -> flume::Receiver<ShardStats> {
+        let (sender, receiver) = flume::bounded(1);
+        self.send(shard, Control::Stats(sender));
+        receiver
     }
 
     /// To administer the broker.
@@ -85,8 +92,12 @@ impl Probe {
 
     /// Sends a call to a shard. What it holds is dropped if the shard has ended.
     pub(crate) fn call(&self, shard: usize, call: Call) {
+        self.send(shard, Control::Admin(call));
+    }
+
+    fn send(&self, shard: usize, control: Control) {
         if let Some(shard) = self.shards.get(shard)
-            && shard.control.send(Control::Admin(call)).is_ok()
+            && shard.control.send(control).is_ok()
         {
             shard.doorbell.ring();
         }

@@ -11,11 +11,12 @@ use broker_store::fs::GlommioFs;
 use futures_lite::future::{poll_fn, poll_once, yield_now};
 
 use super::committer::CommitterEnds;
-use super::mail::{Inbox, MAILBOX_BATCHES, Outbox};
-use super::now_ms;
+use super::mail::{Inbox, MAILBOX_BATCHES, Mailboxes, Outbox};
+use super::{now_ms, now_us};
 use crate::ids::ShardId;
 use crate::session::Sessions;
 use crate::shard::Shard;
+use crate::shard::stats::ShardStats;
 
 /// Turns that a stop waits for messages of the shard's own to reach their queues on shards that may have ended. What has not arrived
 /// is published again after the start.
@@ -69,6 +70,10 @@ struct Inner<S> {
     outboxes: Vec<Option<Outbox>>,
     /// Connections that wait for congestion to end.
     congested: RefCell<Vec<Waker>>,
+    /// What other shards have sent, for its depth.
+    inboxes: Vec<Option<Inbox>>,
+    /// How long the loop was not asleep, as far as glommio was asked.
+    busy: Cell<Duration>,
     /// When the next tick is due, in milliseconds since the Unix epoch.
     tick_ms: Cell<Option<u64>>,
     io_in_flight: Cell<usize>,
@@ -99,7 +104,7 @@ impl<S> Clone for ShardHandle<S> {
 }
 
 impl<S: Sessions + 'static> ShardHandle<S> {
-    pub(super) fn new(shard: Shard, sessions: S, outboxes: Vec<Option<Outbox>>) -> Self {
+    pub(super) fn new(shard: Shard, sessions: S, (outboxes, inboxes): Mailboxes) -> Self {
         let inner = Inner {
             id: shard.id,
             state: RefCell::new((shard, sessions)),
@@ -108,6 +113,8 @@ impl<S: Sessions + 'static> ShardHandle<S> {
             stop: Signal::default(),
             outboxes,
             congested: RefCell::default(),
+            inboxes,
+            busy: Cell::default(),
             tick_ms: Cell::new(None),
             io_in_flight: Cell::new(0),
             ring: RingLook {
@@ -133,7 +140,9 @@ impl<S: Sessions + 'static> ShardHandle<S> {
     /// If it is called from within `f`.
     pub fn enter<R>(&self, f: impl FnOnce(&mut Shard, &mut S) -> R) -> R {
         let result = self.quietly(|shard, sessions| {
-            shard.set_now_ms(now_ms());
+            let now_us = now_us();
+            shard.set_now_ms(now_us / 1000);
+            sessions.set_now_us(now_us);
             f(shard, sessions)
         });
         self.inner.work.notify();
@@ -272,10 +281,10 @@ impl<S: Sessions + 'static> ShardHandle<S> {
     }
 
     /// Receives from the other shards. A ring of the doorbell also says that there is room in a channel that was full.
-    pub(super) async fn receive(self, bell: Bell, inboxes: Vec<Option<Inbox>>) {
+    pub(super) async fn receive(self, bell: Bell) {
         loop {
             let mut more = false;
-            for (peer, inbox) in inboxes.iter().enumerate() {
+            for (peer, inbox) in self.inner.inboxes.iter().enumerate() {
                 let Some(inbox) = inbox else { continue };
                 let peer = ShardId(u16::try_from(peer).unwrap_or(u16::MAX));
                 let batches = std::iter::from_fn(|| inbox.recv()).take(MAILBOX_BATCHES);
@@ -292,6 +301,21 @@ impl<S: Sessions + 'static> ShardHandle<S> {
                 self.inner.work.notify();
             }
         }
+    }
+
+    /// The shard's numbers without those of its queues.
+    pub(super) fn stats(&self) -> ShardStats {
+        let mut stats = self.quietly(|shard, sessions| {
+            let mut stats = shard.own_stats();
+            sessions.add_stats(&mut stats);
+            stats
+        });
+        let inner = &self.inner;
+        stats.mailbox_depth = inner.inboxes.iter().flatten().map(|inbox| inbox.len() as u64).sum();
+        // glommio tells how long it was since it was asked last.
+        inner.busy.set(inner.busy.get() + glommio::executor().executor_stats().total_runtime());
+        stats.busy_us = u64::try_from(inner.busy.get().as_micros()).unwrap_or(u64::MAX);
+        stats
     }
 
     fn schedule_tick(&self) {

@@ -55,6 +55,11 @@ impl Outbox {
 }
 
 impl Inbox {
+    /// Batches that wait.
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
     /// The next batch, if there is one.
     pub(super) fn recv(&self) -> Option<Batch> {
         let batch = self.batches.try_recv().ok()?;

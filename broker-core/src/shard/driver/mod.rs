@@ -230,12 +230,11 @@ where
             return;
         }
     };
-    let (outboxes, inboxes) = seed.mailboxes;
-    let handle = ShardHandle::new(shard, sessions, outboxes);
+    let handle = ShardHandle::new(shard, sessions, seed.mailboxes);
     // The first turn finds out when the shard is to be woken for what recovery brought.
     handle.enter(|_, _| ());
     glommio::spawn_local(handle.clone().look_at_ring()).detach();
-    glommio::spawn_local(handle.clone().receive(bell.clone(), inboxes)).detach();
+    glommio::spawn_local(handle.clone().receive(bell.clone())).detach();
     if let Some(ends) = &seed.catalog {
         glommio::spawn_local(handle.clone().committed(bell.clone(), ends.results.clone())).detach();
     }
@@ -245,7 +244,7 @@ where
     while let Some(control) = bell.recv(&seed.control).await {
         match control {
             Control::Stats(reply) => {
-                let _ = reply.send(handle.quietly(|shard, _| shard.stats()));
+                let _ = reply.send(handle.stats());
             }
             Control::Admin(call) => handle.enter(|shard, sessions| shard.handle_call(sessions, call)),
             Control::Alarms(alarms) => handle.enter(|shard, sessions| shard.set_alarms(sessions, alarms)),
@@ -272,8 +271,13 @@ fn clean_up(data_dir: Arc<DataDir>) {
 /// Milliseconds since the Unix epoch.
 #[must_use]
 pub fn now_ms() -> u64 {
+    now_us() / 1000
+}
+
+/// Microseconds since the Unix epoch.
+fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Four bytes that differ from one new data directory to the next.

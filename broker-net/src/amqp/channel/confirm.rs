@@ -6,6 +6,9 @@
 
 use std::collections::VecDeque;
 
+/// Moments for which room is kept when none is needed.
+const KEPT_MOMENTS: usize = 256;
+
 /// Set in [`Confirms::waiting`] when a queue refused the message.
 const REFUSED: u32 = 1 << 31;
 
@@ -33,11 +36,14 @@ pub(crate) struct Confirms {
     waiting: VecDeque<u32>,
     /// Entries of `waiting` that have parts not done.
     unresolved: usize,
+    /// When numbers came that are not confirmed: the first number of a moment, and the moment, in microseconds since the Unix
+    /// epoch. One entry for all that came in one turn.
+    came: VecDeque<(u64, u64)>,
 }
 
 impl Default for Confirms {
     fn default() -> Self {
-        Self { first: 1, accepted: 0, waiting: VecDeque::new(), unresolved: 0 }
+        Self { first: 1, accepted: 0, waiting: VecDeque::new(), unresolved: 0, came: VecDeque::new() }
     }
 }
 
@@ -62,6 +68,32 @@ impl Confirms {
         }
         self.unresolved += usize::from(parts > 0);
         self.waiting.push_back(parts | if refused { REFUSED } else { 0 });
+    }
+
+    /// Notes that [`next_sequence`](Self::next_sequence) and those after it came at `now_us`.
+    #[inline]
+    pub(crate) fn came(&mut self, now_us: u64) {
+        if self.came.back().is_none_or(|&(_, at_us)| at_us != now_us) {
+            self.came.push_back((self.next_sequence(), now_us));
+        }
+    }
+
+    /// Takes the times of the numbers that [`flush`](Self::flush) has sent, acked or not: how many came at once, and how long ago,
+    /// in microseconds.
+    pub(crate) fn take_latencies(&mut self, now_us: u64, mut latency: impl FnMut(u64, u64)) {
+        while let Some(&(from, at_us)) = self.came.front() {
+            let next = self.came.get(1).map_or_else(|| self.next_sequence(), |&(next, _)| next);
+            let sent = next.min(self.first);
+            if sent > from {
+                latency(sent - from, now_us.saturating_sub(at_us));
+            }
+            if next > self.first {
+                self.came[0].0 = from.max(sent);
+                return;
+            }
+            self.came.pop_front();
+        }
+        self.came.shrink_to(KEPT_MOMENTS);
     }
 
     /// One part of each number in the range is done. Numbers that are not waiting are ignored.
@@ -180,6 +212,30 @@ mod tests {
             Ack { delivery_tag: 4, count: 1 },
         ];
         assert_eq!(flushed(&mut confirms), expected);
+    }
+
+    #[test]
+    fn latencies_are_counted_per_moment_when_they_are_sent() {
+        fn taken(confirms: &mut Confirms, now_us: u64) -> Vec<(u64, u64)> {
+            let mut latencies = Vec::new();
+            confirms.flush(|_| ());
+            confirms.take_latencies(now_us, |count, us| latencies.push((count, us)));
+            latencies
+        }
+        let mut confirms = Confirms::default();
+        for (now_us, parts) in [(100, 0), (100, 1), (100, 1), (250, 1)] {
+            confirms.came(now_us);
+            confirms.expect(parts, false);
+        }
+        assert_eq!(taken(&mut confirms, 300), [(1, 200)]);
+        confirms.resolve(2, 2, true);
+        assert_eq!(taken(&mut confirms, 400), [(1, 300)]);
+        confirms.resolve(3, 4, true);
+        assert_eq!(taken(&mut confirms, 500), [(1, 400), (1, 250)]);
+        confirms.came(500);
+        confirms.expect(0, false);
+        assert_eq!(taken(&mut confirms, 500), [(1, 0)]);
+        assert_eq!(taken(&mut confirms, 600), []);
     }
 
     #[test]

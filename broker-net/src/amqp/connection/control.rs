@@ -115,6 +115,7 @@ impl Connection {
         let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &self.node.config, &self.peer)?;
         match self.authenticate(claim, shard) {
             Ok(user) => {
+                shard.stats_mut().logins_succeeded += 1;
                 if let Some(client) = outputs.client_mut(self.key) {
                     client.user = Arc::clone(&user);
                     client.auth_mechanism = mechanism.into();
@@ -125,6 +126,7 @@ impl Connection {
                 outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
             }
             Err(reason) => {
+                shard.stats_mut().logins_failed += 1;
                 tracing::warn!(peer = %self.peer.address, mechanism, reason, "login refused");
                 if self.capabilities.authentication_failure_close {
                     let error = ConnectionCode::AccessRefused.error(format!(

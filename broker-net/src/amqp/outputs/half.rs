@@ -2,7 +2,9 @@
 
 use amq_protocol::protocol::{AMQPClass, connection};
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef};
+use broker_core::shard::histogram::LATENCY_BOUNDS_US;
 
+use super::Counted;
 use super::channel::{ChannelOutput, Delivered};
 use super::client::Client;
 use super::reply::Requests;
@@ -142,21 +144,26 @@ impl ConnectionOutput {
     }
 }
 
-/// Writes the confirms that are due; returns how many messages were acked.
-pub(super) fn write_due_confirms(out: &mut Vec<u8>, channel: &mut ChannelOutput) -> u64 {
+/// Writes the confirms that are due, and counts them.
+pub(super) fn write_due_confirms(
+    out: &mut Vec<u8>,
+    channel: &mut ChannelOutput,
+    now_us: u64,
+    counted: &mut Counted,
+) {
     let number = channel.number;
     let Some(confirms) = channel.confirms.as_mut().filter(|_| !channel.transactional) else {
-        return 0;
+        return;
     };
-    let mut acked = 0;
     confirms.flush(|confirmation| match confirmation {
         Confirmation::Ack { delivery_tag, count } => {
-            acked += count;
+            counted.messages_confirmed += count;
             write_ack(out, number, DeliveryTag(delivery_tag), count > 1);
         }
         Confirmation::Nack { delivery_tag } => write_nack(out, number, DeliveryTag(delivery_tag), false),
     });
-    acked
+    let latencies = &mut counted.confirm_latencies;
+    confirms.take_latencies(now_us, |count, us| latencies.record(&LATENCY_BOUNDS_US, us, count));
 }
 
 #[cfg(test)]

@@ -61,7 +61,8 @@ impl Outputs {
         };
         connection.channels = connection.channels.saturating_sub(1);
         if !connection.flags.closing {
-            self.counted.messages_confirmed += write_due_confirms(connection.buffer(&mut self.pool), &mut channel);
+            let out = connection.buffer(&mut self.pool);
+            write_due_confirms(out, &mut channel, self.now_us, &mut self.counted);
         }
         // Nothing may wait for a reply that is of no use any more.
         for request in connection.requests.waiting.iter_mut().filter(|request| request.channel == key) {
@@ -166,6 +167,9 @@ impl Outputs {
             return;
         };
         if let Some(confirms) = &mut channel.confirms {
+            if !channel.transactional {
+                confirms.came(self.now_us);
+            }
             confirms.expect(parts, refused);
         }
         if parts == 0 {

@@ -22,6 +22,8 @@ use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, Req
 use broker_core::model::message::Message;
 use broker_core::session::{Delivery, Reply, Sessions};
 use broker_core::shard::Shard;
+use broker_core::shard::histogram::{Histogram, LATENCY_BOUNDS_US};
+use broker_core::shard::stats::ShardStats;
 
 use self::channel::ChannelOutput;
 use self::delivery_timeout::DeliveryTimeouts;
@@ -43,16 +45,19 @@ pub struct Outputs {
     pool: Vec<Vec<u8>>,
     blocked: Option<&'static str>,
     counted: Counted,
+    /// Microseconds since the Unix epoch, as the shard has told last.
+    now_us: u64,
     timeouts: DeliveryTimeouts,
     pub(crate) names: NameGenerator,
     pub(crate) scratch: Scratch,
 }
 
-/// Things counted where there is no shard at hand; moved to its statistics with the next write.
+/// Things counted where there is no shard at hand; added to its numbers when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     messages_confirmed: u64,
     queues_declared: u64,
+    confirm_latencies: Histogram<{ LATENCY_BOUNDS_US.len() }>,
 }
 
 /// Buffers that are empty between calls.
@@ -73,6 +78,7 @@ impl Outputs {
             pool: Vec::new(),
             blocked: None,
             counted: Counted::default(),
+            now_us: 0,
             timeouts: DeliveryTimeouts::default(),
             names: NameGenerator::new(seed),
             scratch: Scratch::default(),
@@ -125,10 +131,6 @@ impl Outputs {
     /// so far, and gives their window back to the consumers.
     pub fn written(&mut self, key: ConnectionKey, buffer: Vec<u8>, shard: &mut Shard) {
         self.recycle(buffer);
-        let counted = std::mem::take(&mut self.counted);
-        let stats = shard.stats_mut();
-        stats.messages_confirmed += counted.messages_confirmed;
-        stats.queues_declared += counted.queues_declared;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -181,7 +183,8 @@ impl Outputs {
             };
             channel.confirms_due = false;
             if !connection.flags.closing {
-                self.counted.messages_confirmed += write_due_confirms(connection.buffer(&mut self.pool), channel);
+                let out = connection.buffer(&mut self.pool);
+                write_due_confirms(out, channel, self.now_us, &mut self.counted);
             }
         }
     }
@@ -316,6 +319,17 @@ impl Sessions for Outputs {
 
     fn has_output(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    fn set_now_us(&mut self, now_us: u64) {
+        // A clock that is set back must not make time go back.
+        self.now_us = self.now_us.max(now_us);
+    }
+
+    fn add_stats(&self, stats: &mut ShardStats) {
+        stats.messages_confirmed += self.counted.messages_confirmed;
+        stats.queues_declared += self.counted.queues_declared;
+        stats.confirm_latencies.add(&self.counted.confirm_latencies);
     }
 
     fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>) {

@@ -139,8 +139,10 @@ fn publishes_of_one_turn_are_confirmed_with_one_ack() {
         client.expect(1, "ack 5 multiple").await;
         client.publish(1, "q", b"x");
         client.expect(1, "ack 6").await;
-        handle.enter(|shard, _| {
-            let stats = shard.stats_mut();
+        handle.enter(|shard, outputs| {
+            let mut stats = shard.stats();
+            outputs.add_stats(&mut stats);
+            assert_eq!(stats.confirm_latencies.count(), 6);
             assert_eq!((stats.messages_confirmed, stats.queues_declared, stats.publishers), (6, 1, 1));
         });
     });
