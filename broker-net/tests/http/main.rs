@@ -13,6 +13,7 @@ mod health;
 mod listing;
 mod message;
 mod metrics;
+mod monitoring;
 mod policy;
 mod queue;
 mod user;
