@@ -262,7 +262,7 @@ fn users_are_who_they_say() {
     let user = UserDefinition::with_password("ann", b"secret", [1, 2, 3, 4], &["management"]);
     put(&admin, Definition::User(user)).unwrap();
     let login = |password: &str| {
-        let (username, password) = ("ann".to_owned(), password.as_bytes().to_vec());
+        let (username, password) = ("ann".to_owned(), password.as_bytes().to_vec().into());
         admin.request_blocking(AdminRequest::Authenticate { username, password })
     };
     assert!(matches!(login("secret"), Ok(AdminReply::User { tags, .. }) if tags == ["management"]));

@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn thresholds_come_from_all_memory_or_are_given() {
-        let mut settings = Settings::default();
-        settings.total_memory = Some(10_000);
+        let mut settings = Settings { total_memory: Some(10_000), ..Settings::default() };
         assert_eq!(Thresholds::new(&settings), Thresholds { memory: 6000, disk: 50_000_000 });
         settings.memory = Watermark::Absolute(7);
         settings.disk = Watermark::Relative(1000);
