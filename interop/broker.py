@@ -79,7 +79,11 @@ class Broker:
 
     def management(self):
         """The address of the management port: `http://host:port`."""
-        return f"http://{re.findall(r' ready .*http=([^ ]+)', self.log())[-1].strip()}"
+        deadline = time.monotonic() + PATIENCE
+        while not (ready := re.findall(r" ready .*http=(\S+)", self.log())):
+            assert time.monotonic() < deadline, f"the broker is not ready:\n{self.log()}"
+            time.sleep(0.02)
+        return f"http://{ready[-1]}"
 
     def api(self, method, path, body=None, user="guest"):
         """Asks the management API as a user whose password is the name; the answer, parsed."""

@@ -5,7 +5,7 @@ import { render } from "./dom.js";
 import { login } from "./login.js";
 import { notices } from "./notice.js";
 import { Poll } from "./poll.js";
-import { current } from "./route.js";
+import { current, go } from "./route.js";
 import { session } from "./session.js";
 import { shell } from "./shell.js";
 import { viewOf } from "./view.js";
@@ -54,7 +54,21 @@ function newContext(route, view) {
     redraw,
     reload: () => polls[0]?.now(),
     reloadAll,
+    leave,
   };
+}
+
+/** Deletes what is looked at and goes to another place. It is not asked for meanwhile: it would be missed. */
+async function leave(remove, ...place) {
+  for (const poll of polls.splice(0)) poll.stop();
+  try {
+    await remove();
+  } catch (error) {
+    open();
+    throw error;
+  }
+  app.vhostsAt = 0;
+  go(...place);
 }
 
 function reloadAll() {

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { href, requery } from "./route.js";
+import { session } from "./session.js";
 
 const PAGE_SIZES = [25, 50, 100, 250, 500];
 const DEFAULT_PAGE_SIZE = 100;
@@ -67,7 +68,8 @@ function compare(one, other) {
 }
 
 /**
- * Describes a list with its filter and pages. A column is `{ title, sort, cell(row), number, help }`; `empty` is shown where there is
+ * Describes a list with its filter and pages. A column is `{ title, sort, cell(row), number, help }`; `noun` is what
+ * one row is, and what many are; `empty` is shown where there is
  * nothing at all.
  */
 export function list(context, { page, columns, key, noun, empty, busy }) {
@@ -76,16 +78,21 @@ export function list(context, { page, columns, key, noun, empty, busy }) {
   return h(
     "section.list",
     { key: "list", "aria-busy": busy ? "true" : null },
-    toolbar(route, page, noun, filtered),
+    toolbar(route, page, noun, filtered, columns),
     page.items.length === 0
-      ? h("div.empty", { key: "empty" }, filtered ? `No ${noun} ${noun.endsWith("s") ? "have" : "has"} a name like this.` : empty)
+      ? h("div.empty", { key: "empty" }, filtered ? `No ${noun[0]} has a name like this.` : empty)
       : h(
           "div.table-frame",
-          { key: "rows", tabindex: 0, role: "region", "aria-label": noun },
+          { key: "rows", tabindex: 0, role: "region", "aria-label": noun[1] },
           table({ columns, rows: page.items, key, query: route.query }),
         ),
     page.page_count > 1 && pages(route, page),
   );
+}
+
+/** Columns without the virtual host, where all rows have the same. */
+export function withVhost(context, columns) {
+  return context.vhosts.length > 1 && !session.vhost ? columns : columns.filter(({ sort }) => sort !== "vhost");
 }
 
 /** Describes a table; with `query`, its columns can be sorted by. */
@@ -97,7 +104,7 @@ export function table({ columns, rows, key, query }) {
   );
 }
 
-const classOf = ({ number, name }) => [number && "number", name && "name"].filter(Boolean).join(" ") || undefined;
+const classOf = ({ number, name, marks }) => [number && "number", name && "name", marks && "marks"].filter(Boolean).join(" ") || undefined;
 
 function header(column, query) {
   const { title, sort, help } = column;
@@ -117,7 +124,7 @@ function header(column, query) {
 
 let typing;
 
-function toolbar(route, page, noun, filtered) {
+function toolbar(route, page, noun, filtered, columns) {
   const oninput = (event) => {
     clearTimeout(typing);
     const name = event.target.value;
@@ -129,11 +136,22 @@ function toolbar(route, page, noun, filtered) {
   return h(
     "div.toolbar",
     { key: "toolbar", role: "search" },
-    h("input.filter", { type: "search", "aria-label": `Filter ${noun} by name`, placeholder: "Filter by name", value: route.query.name ?? "", autocomplete: "off", spellcheck: "false", autocapitalize: "none", oninput }),
+    h("input.filter", { type: "search", "aria-label": `Filter ${noun[1]} by name`, placeholder: "Filter by name", value: route.query.name ?? "", autocomplete: "off", spellcheck: "false", autocapitalize: "none", oninput }),
     h("label.check", h("input", { type: "checkbox", checked: route.query.use_regex === "true", onchange: onregex }), "Regex"),
-    h("span.counted", { role: "status" }, h("b", counted), ` ${noun}`),
+    sortChoice(route, columns),
+    h("span.counted", h("b", counted), ` ${page.total_count === 1 ? noun[0] : noun[1]}`),
     h("label.page-size", h("span", "Rows"), h("select", { value: String(page.page_size), onchange: onsize }, PAGE_SIZES.map((size) => h("option", { value: size }, size)))),
   );
+}
+
+/** For windows that are too narrow for the heads of columns. */
+function sortChoice({ query }, columns) {
+  const onchange = (event) => {
+    const { sort, number } = columns.find(({ sort }) => sort === event.target.value) ?? {};
+    requery({ sort, sort_reverse: sort && String(Boolean(number)), page: undefined });
+  };
+  const options = columns.filter(({ sort }) => sort).map(({ sort, title }) => h("option", { value: sort }, title));
+  return h("label.sort-choice", h("span", "Sort by"), h("select", { value: query.sort ?? "", onchange }, h("option", { value: "" }, "–"), options));
 }
 
 function pages(route, { page, page_count }) {

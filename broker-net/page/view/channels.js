@@ -4,7 +4,7 @@ import { get, path } from "../api.js";
 import { head, mark, quantity, state } from "../detail.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
-import { list, loadPage } from "../list.js";
+import { list, loadPage, withVhost } from "../list.js";
 import { channelHref } from "../route.js";
 import { session } from "../session.js";
 
@@ -18,7 +18,7 @@ export const channels = {
     return h(
       "div.view",
       head("Channels"),
-      list(context, { page, noun: "channels", busy: context.busy, key: ({ name }) => name, columns: CHANNEL_COLUMNS, empty: "There are no channels." }),
+      list(context, { page, noun: ["channel", "channels"], busy: context.busy, key: ({ name }) => name, columns: withVhost(context, CHANNEL_COLUMNS), empty: "There are no channels." }),
     );
   },
 };

@@ -9,7 +9,6 @@ import * as format from "../format.js";
 import { look, samples, span } from "../history.js";
 import { table } from "../list.js";
 import { done } from "../notice.js";
-import { go } from "../route.js";
 import { CHANNEL_COLUMNS } from "./channels.js";
 
 export const connection = {
@@ -26,7 +25,7 @@ export const connection = {
     const points = (name) => ratePoints(samples(`connection ${row.name}`, name));
     return h(
       "div.view",
-      head(row.name, { kind: "Connection", actions: [(context.administrator || row.user === context.app.user.name) && { text: "Close connection", danger: true, onclick: () => close(row) }] }),
+      head(row.name, { kind: "Connection", actions: [(context.administrator || row.user === context.app.user.name) && { text: "Close connection", danger: true, onclick: () => close(context, row) }] }),
       h(
         "div.charts",
         chart(context, { id: "octets", title: "Data rates", unit: "byteRate", span: span(`connection ${row.name}`), lines: [{ name: "From client", points: points("recv_oct") }, { name: "To client", points: points("send_oct") }] }),
@@ -50,13 +49,13 @@ export const connection = {
           ]),
         ),
       ),
-      card("Channels", {}, channels.length === 0 ? h("p.empty", "This connection has no channels.") : table({ columns: CHANNEL_COLUMNS, rows: channels, key: ({ name }) => name })),
+      card("Channels", {}, channels.length === 0 ? h("p.empty", "This connection has no channels.") : h("div.table-frame", table({ columns: CHANNEL_COLUMNS.filter(({ sort }) => sort !== "vhost" && sort !== "user"), rows: channels, key: ({ name }) => name }))),
       card("Client properties", {}, tableOf(row.client_properties)),
     );
   },
 };
 
-function close(row) {
+function close(context, row) {
   return ask({
     title: "Close this connection?",
     text: `${row.name} is told the reason. Most clients connect again.`,
@@ -65,9 +64,9 @@ function close(row) {
     danger: true,
     async submit({ reason }) {
       // Headers hold Latin letters only.
-      await remove(path("connections", row.name), reason ? { "x-reason": reason.replace(/[^\x20-\x7e]/g, "?") } : {});
+      const headers = reason ? { "x-reason": reason.replace(/[^\x20-\x7e]/g, "?") } : {};
+      await context.leave(() => remove(path("connections", row.name), headers), "connections");
       done("The connection is closed.");
-      go("connections");
     },
   });
 }

@@ -4,7 +4,7 @@ import { get, path } from "../api.js";
 import { head, quantity, state } from "../detail.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
-import { list, loadPage } from "../list.js";
+import { list, loadPage, withVhost } from "../list.js";
 import { connectionHref, userHref } from "../route.js";
 import { session } from "../session.js";
 
@@ -20,10 +20,10 @@ export const connections = {
       head("Connections"),
       list(context, {
         page,
-        noun: "connections",
+        noun: ["connection", "connections"],
         busy: context.busy,
         key: ({ name }) => name,
-        columns: columns(context),
+        columns: withVhost(context, columns(context)),
         empty: "Nobody is connected.",
       }),
     );

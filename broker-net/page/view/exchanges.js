@@ -6,7 +6,7 @@ import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { EXCHANGE_ARGUMENTS, marks } from "../known.js";
-import { list, loadPage } from "../list.js";
+import { list, loadPage, withVhost } from "../list.js";
 import { done } from "../notice.js";
 import { exchangeHref } from "../route.js";
 import { session } from "../session.js";
@@ -24,7 +24,7 @@ export const exchanges = {
     return h(
       "div.view",
       head("Exchanges", { actions: [{ text: "Add exchange", primary: true, onclick: () => add(context) }] }),
-      list(context, { page, noun: "exchanges", busy: context.busy, key: ({ vhost, name }) => `${vhost} ${name}`, columns, empty: "There are no exchanges." }),
+      list(context, { page, noun: ["exchange", "exchanges"], busy: context.busy, key: ({ vhost, name }) => `${vhost} ${name}`, columns: withVhost(context, columns), empty: "There are no exchanges." }),
     );
   },
 };
@@ -36,7 +36,7 @@ const COLUMNS = [
   { title: "Name", sort: "name", name: true, cell: ({ vhost, name }) => h("a", { href: exchangeHref(vhost, name || "amq.default") }, exchangeName(name)) },
   { title: "Virtual host", sort: "vhost", cell: ({ vhost }) => vhost },
   { title: "Type", sort: "type", cell: ({ type }) => type },
-  { title: "Features", cell: exchangeMarks },
+  { title: "Features", marks: true, cell: exchangeMarks },
   { title: "Policy", sort: "policy", cell: ({ policy }) => policy ?? "" },
 ];
 

@@ -23,7 +23,7 @@ export const permissions = {
       head("Permissions", { actions: [{ text: "Set permission", primary: true, onclick: () => addPermission(context, {}) }] }),
       list(context, {
         page: pageOf(context.route, rows, ({ user, vhost }) => `${user} ${vhost}`),
-        noun: "permissions",
+        noun: ["permission", "permissions"],
         key: ({ user, vhost }) => `${user} ${vhost}`,
         columns: permissionColumns(context, "user", "vhost"),
         empty: "No permissions are set.",

@@ -29,7 +29,7 @@ export const policies = {
       head("Policies", { actions: [{ text: "Add policy", primary: true, onclick: () => edit(context, "policies") }] }),
       list(context, {
         page: pageOf(context.route, rows, ({ name }) => name),
-        noun: "policies",
+        noun: ["policy", "policies"],
         key,
         columns: columns(context, "policies"),
         empty: "There are no policies. A policy gives settings to all queues or exchanges whose names it matches.",

@@ -14,8 +14,8 @@ export function publishForm({ vhost, exchange, routing_key, onpublish }) {
     fields: [
       { name: "routing_key", label: "Routing key", value: routing_key },
       { name: "delivery_mode", label: "Delivery mode", type: "select", options: [{ value: "2", text: "Persistent" }, { value: "1", text: "Transient" }] },
-      { name: "payload", label: "Payload", type: "textarea", rows: 4 },
       { name: "payload_encoding", label: "Payload encoding", type: "select", options: [{ value: "string", text: "Text" }, { value: "base64", text: "Base64" }] },
+      { name: "payload", label: "Payload", type: "textarea", rows: 4 },
       { name: "properties", label: "Properties", type: "arguments", noun: "property", known: [...PROPERTIES.map((name) => ({ name, text: name, type: "String" })), ...NUMBERS.map((name) => ({ name, text: name, type: "Number" }))] },
       { name: "headers", label: "Headers", type: "arguments", noun: "header" },
     ],

@@ -9,7 +9,7 @@ import * as format from "../format.js";
 import { look, samples, span } from "../history.js";
 import { table } from "../list.js";
 import { done } from "../notice.js";
-import { channelHref, go } from "../route.js";
+import { channelHref } from "../route.js";
 import { addBinding, bindings } from "./binding.js";
 import { getMessages } from "./messages.js";
 import { moveMessages } from "./move.js";
@@ -53,11 +53,18 @@ export const queue = {
         ["Outgoing", format.rate(row.message_stats?.deliver_get_details?.rate ?? 0)],
       ]),
       charts(context, row),
-      h("div.cards", details(row), card("Consumers", {}, consumers(row.consumer_details ?? []))),
-      card(
-        "Bindings",
-        { actions: [{ text: "Add binding", onclick: () => addBinding({ vhost, queue: name, done: context.reload }) }] },
-        bindings({ rows: bound, to: false, context, empty: "Nothing is bound." }),
+      h(
+        "div.cards",
+        details(row),
+        h(
+          "div.stack",
+          card("Consumers", {}, consumers(row.consumer_details ?? [])),
+          card(
+            "Bindings",
+            { actions: [{ text: "Add binding", onclick: () => addBinding({ vhost, queue: name, done: context.reload }) }] },
+            bindings({ rows: bound, to: false, context, empty: "Nothing is bound." }),
+          ),
+        ),
       ),
       h(
         "div.cards",
@@ -121,7 +128,7 @@ function actions(context, row) {
     type !== "stream" && { text: paused ? "Resume" : "Pause", onclick: () => pause(context, row, paused) },
     type !== "stream" && { text: "Move messages", onclick: () => moveMessages(context, { vhost, queue: name, messages: row.messages_ready }) },
     type !== "stream" && { text: "Purge", danger: true, onclick: () => purge(context, row) },
-    { text: "Delete", danger: true, onclick: () => drop(row) },
+    { text: "Delete", danger: true, onclick: () => drop(context, row) },
   ];
 }
 
@@ -152,15 +159,14 @@ function purge(context, { vhost, name, messages_ready }) {
   });
 }
 
-function drop({ vhost, name, type, messages, consumers }) {
+function drop(context, { vhost, name, type, messages, consumers }) {
   return confirm({
     title: `Delete ${type === "stream" ? "stream" : "queue"} ${name}?`,
     text: `It has ${format.plural(messages, "message")} and ${format.plural(consumers, "consumer")}. Its messages and bindings are deleted for good, and its consumers are cancelled.`,
     action: type === "stream" ? "Delete stream" : "Delete queue",
     async submit() {
-      await remove(path("queues", vhost, name));
+      await context.leave(() => remove(path("queues", vhost, name)), "queues");
       done(`${name} is deleted.`);
-      go("queues");
     },
   });
 }

@@ -6,7 +6,7 @@ import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { QUEUE_ARGUMENTS, marks } from "../known.js";
-import { list, loadPage } from "../list.js";
+import { list, loadPage, withVhost } from "../list.js";
 import { done } from "../notice.js";
 import { queueHref } from "../route.js";
 import { session } from "../session.js";
@@ -23,10 +23,10 @@ export const queues = {
       head("Queues and streams", { actions: [{ text: "Add queue", primary: true, onclick: add }] }),
       list(context, {
         page,
-        noun: "queues",
+        noun: ["queue", "queues"],
         busy: context.busy,
         key: ({ vhost, name }) => `${vhost} ${name}`,
-        columns: page.items.some((row) => row.message_bytes !== undefined) ? COLUMNS.toSpliced(8, 0, BYTES) : COLUMNS,
+        columns: withVhost(context, page.items.some((row) => row.message_bytes !== undefined) ? COLUMNS.toSpliced(8, 0, BYTES) : COLUMNS),
         empty: "There are no queues yet. Clients declare them, or you add one here.",
       }),
     );
@@ -42,7 +42,7 @@ const COLUMNS = [
   { title: "Name", sort: "name", name: true, cell: ({ vhost, name }) => h("a", { href: queueHref(vhost, name) }, name) },
   { title: "Virtual host", sort: "vhost", cell: ({ vhost }) => vhost },
   { title: "Type", sort: "type", cell: ({ type }) => type },
-  { title: "Features", cell: queueMarks },
+  { title: "Features", marks: true, cell: queueMarks },
   { title: "State", sort: "state", cell: (row) => state(row.state) },
   number("Ready", "messages_ready", "Messages that wait for a consumer"),
   number("Unacked", "messages_unacknowledged", "Messages given out and not acknowledged yet"),

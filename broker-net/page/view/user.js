@@ -5,7 +5,6 @@ import { card, facts, head, mark } from "../detail.js";
 import { ask, confirm } from "../dialog.js";
 import { h } from "../dom.js";
 import { done } from "../notice.js";
-import { go } from "../route.js";
 import { USER_LIMITS, limitsCard } from "./limit.js";
 import { addPermission, addTopicPermission, permissionTable, topicPermissionTable } from "./permission.js";
 import { TAGS_HINT } from "./users.js";
@@ -23,12 +22,15 @@ export const user = {
     const { name, tags } = row;
     return h(
       "div.view",
-      head(name, { kind: "User", marks: tags.map((tag) => mark(tag, `Tag ${tag}`)), actions: [{ text: "Change", onclick: () => change(context, row) }, { text: "Delete", danger: true, onclick: () => drop(row) }] }),
+      head(name, { kind: "User", marks: tags.map((tag) => mark(tag, `Tag ${tag}`)), actions: [{ text: "Change", onclick: () => change(context, row) }, { text: "Delete", danger: true, onclick: () => drop(context, row) }] }),
       permissions.length === 0 && h("p.warning", "This user has no permissions in any virtual host, and cannot connect."),
-      card("Details", {}, facts([["Tags", tags.join(", ") || "none"], ["Password", row.password_hash ? "set" : "none: the user cannot log in with a password"], ["Hashing", row.hashing_algorithm]])),
+      h(
+        "div.cards",
+        card("Details", {}, facts([["Tags", tags.join(", ") || "none"], ["Password", row.password_hash ? "set" : "none: the user cannot log in with a password"], ["Hashing", row.hashing_algorithm]])),
+        limitsCard(context, { where: path("user-limits", name), limits: row.limits ?? {}, known: USER_LIMITS }),
+      ),
       card("Permissions", { actions: [{ text: "Set permission", onclick: () => addPermission(context, { user: name }) }] }, permissionTable(context, permissions, "vhost")),
       card("Topic permissions", { actions: [{ text: "Set topic permission", onclick: () => addTopicPermission(context, { user: name }) }] }, topicPermissionTable(context, topics, "vhost")),
-      limitsCard(context, { where: path("user-limits", name), limits: row.limits ?? {}, known: USER_LIMITS }),
     );
   },
 };
@@ -54,15 +56,14 @@ function change(context, { name, tags }) {
   });
 }
 
-function drop({ name }) {
+function drop(context, { name }) {
   return confirm({
     title: `Delete user ${name}?`,
     text: "The user's permissions are deleted, and connections are closed.",
     action: "Delete user",
     async submit() {
-      await remove(path("users", name));
+      await context.leave(() => remove(path("users", name)), "users");
       done(`User ${name} is deleted.`);
-      go("users");
     },
   });
 }

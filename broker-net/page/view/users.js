@@ -23,7 +23,7 @@ export const users = {
     return h(
       "div.view",
       head("Users", { actions: [{ text: "Add user", primary: true, onclick: () => add(context) }] }),
-      list(context, { page, noun: "users", busy: context.busy, key: ({ name }) => name, columns: columns(vhosts), empty: "There are no users." }),
+      list(context, { page, noun: ["user", "users"], busy: context.busy, key: ({ name }) => name, columns: columns(vhosts), empty: "There are no users." }),
     );
   },
 };

@@ -6,7 +6,6 @@ import { ask, confirm } from "../dialog.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { done } from "../notice.js";
-import { go } from "../route.js";
 import { VHOST_LIMITS, limitsCard } from "./limit.js";
 import { addPermission, addTopicPermission, permissionTable, topicPermissionTable } from "./permission.js";
 import { vhostFields } from "./vhosts.js";
@@ -32,10 +31,13 @@ export const vhost = {
       "div.view",
       head(name, { kind: "Virtual host", actions: administrator ? actions : [] }),
       figures([["Ready", format.count(row.messages_ready)], ["Unacked", format.count(row.messages_unacknowledged)], ["Messages", format.count(row.messages)]]),
-      card("Details", {}, facts([["Description", row.description], ["Tags", (row.tags ?? []).join(", ")], ["Default queue type", row.default_queue_type]])),
+      h(
+        "div.cards",
+        card("Details", {}, facts([["Description", row.description], ["Tags", (row.tags ?? []).join(", ")], ["Default queue type", row.default_queue_type]])),
+        limitsCard(context, { where: path("vhost-limits", name), limits: limits[0]?.value ?? {}, known: VHOST_LIMITS }),
+      ),
       administrator && card("Permissions", { actions: [{ text: "Set permission", onclick: () => addPermission(context, { vhost: name }) }] }, permissionTable(context, permissions, "user")),
       administrator && card("Topic permissions", { actions: [{ text: "Set topic permission", onclick: () => addTopicPermission(context, { vhost: name }) }] }, topicPermissionTable(context, topics, "user")),
-      limitsCard(context, { where: path("vhost-limits", name), limits: limits[0]?.value ?? {}, known: VHOST_LIMITS }),
     );
   },
 };
@@ -59,10 +61,8 @@ function drop(context, { name, messages }) {
     text: `All its queues with ${format.plural(messages, "message")}, its exchanges, bindings, policies and permissions are deleted for good, and its connections are closed.`,
     action: "Delete virtual host",
     async submit() {
-      await remove(path("vhosts", name));
+      await context.leave(() => remove(path("vhosts", name)), "vhosts");
       done(`Virtual host ${name} is deleted.`);
-      context.reloadAll();
-      go("vhosts");
     },
   });
 }

@@ -18,7 +18,7 @@ export const vhosts = {
     return h(
       "div.view",
       head("Virtual hosts", { actions: [context.administrator && { text: "Add virtual host", primary: true, onclick: () => add(context) }] }),
-      list(context, { page, noun: "virtual hosts", busy: context.busy, key: ({ name }) => name, columns: COLUMNS, empty: "There are no virtual hosts." }),
+      list(context, { page, noun: ["virtual host", "virtual hosts"], busy: context.busy, key: ({ name }) => name, columns: COLUMNS, empty: "There are no virtual hosts." }),
     );
   },
 };

@@ -64,6 +64,7 @@ const FILES: &[(&str, &[u8])] = files! {
     "view/connection.js"
     "view/connections.js"
     "view/definitions.js"
+    "view/delayed.js"
     "view/exchange.js"
     "view/exchanges.js"
     "view/limit.js"

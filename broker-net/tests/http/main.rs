@@ -14,6 +14,7 @@ mod listing;
 mod message;
 mod metrics;
 mod monitoring;
+mod page;
 mod policy;
 mod queue;
 mod user;
