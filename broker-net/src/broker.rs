@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_core::admin::Admin;
 use broker_core::shard::driver::{self, Probe, Running};
 
-use crate::amqp::{self, Census, Node, Outputs};
+use crate::amqp::{self, Node, Outputs};
 use crate::config::{Config, Settings};
 use crate::startup::StartError;
 use crate::tls::Acceptor;
@@ -16,6 +16,7 @@ use crate::transport::{self, Front, Listen};
 #[derive(Debug)]
 pub(crate) struct Broker {
     running: Running,
+    node: Arc<Node>,
 }
 
 impl Broker {
@@ -32,16 +33,15 @@ impl Broker {
             cpus: config.cpus.clone(),
             defaults: defaults(&config.settings),
         };
-        let node = Arc::new(Node {
-            config: amqp::Config {
-                consumer_timeout_ms: config.settings.consumer_timeout_ms,
-                ..config.settings.connections.clone()
-            },
-            census: Census::default(),
-            name: name.to_owned(),
-        });
+        let node = Arc::new(Node::new(name, connections(&config.settings)));
         let proxies = if config.settings.proxy_protocol { &config.settings.proxy_sources[..] } else { &[] };
-        let front = Front { listens: listens.to_vec(), node, acceptor, proxies: proxies.into() };
+        let front = Front {
+            listens: listens.to_vec(),
+            node: Arc::clone(&node),
+            acceptor,
+            proxies: proxies.into(),
+            shards: config.shards,
+        };
         let (listening, outcomes) = flume::unbounded();
         let running = driver::start(
             &core,
@@ -65,7 +65,17 @@ impl Broker {
             milliseconds = recovery.duration.as_millis(),
             "recovered"
         );
-        Ok(Self { running })
+        Ok(Self { running, node })
+    }
+
+    /// What all connections share.
+    pub(crate) fn node(&self) -> Arc<Node> {
+        Arc::clone(&self.node)
+    }
+
+    /// Limits and the like for connections and channels that come from now on.
+    pub(crate) fn reload(&self, settings: &Settings) {
+        self.node.set_config(connections(settings));
     }
 
     /// To ask the shards from other threads.
@@ -82,6 +92,10 @@ impl Broker {
     pub(crate) fn stop(self) {
         self.running.stop();
     }
+}
+
+fn connections(settings: &Settings) -> amqp::Config {
+    amqp::Config { consumer_timeout_ms: settings.consumer_timeout_ms, ..settings.connections.clone() }
 }
 
 fn defaults(settings: &Settings) -> driver::Defaults {

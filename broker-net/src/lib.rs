@@ -7,6 +7,7 @@ pub mod config;
 pub mod ctl;
 pub mod http;
 pub mod logging;
+pub mod logins;
 pub mod metrics;
 mod notify;
 pub mod server;

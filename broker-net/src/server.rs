@@ -69,7 +69,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             notify::reloading();
-            reload(&mut config, logging, acceptor.as_ref(), &watch, &shared);
+            reload(&mut config, &broker, logging, acceptor.as_ref(), &watch, &shared);
             notify::ready(SERVING);
         }
         *signal != SIGHUP
@@ -84,6 +84,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
 /// Reads the configuration again and puts into effect what can be. What cannot be read stays as it was.
 fn reload(
     config: &mut Config,
+    broker: &Broker,
     logging: &Logging,
     acceptor: Option<&Acceptor>,
     watch: &flume::Sender<Thresholds>,
@@ -100,6 +101,7 @@ fn reload(
         tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
     }
     logging.reload(&config.settings.log);
+    broker.reload(&config.settings);
     let thresholds = Thresholds::new(&config.settings);
     shared.set(thresholds);
     // The watch lives as long as the broker.
@@ -146,7 +148,7 @@ fn serve_http(
         identity,
         data_dir: config.data_dir.clone(),
         listeners,
-        loopback_users: config.settings.connections.loopback_users.clone(),
+        node: broker.node(),
     };
     http::serve((metrics, families), http, management)
 }

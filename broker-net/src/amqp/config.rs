@@ -3,6 +3,7 @@
 use broker_core::secret::Secret;
 
 use super::codec::MIN_FRAME_MAX as MIN_FRAME;
+use crate::logins::LoginLimit;
 
 /// Smallest `frame_max` that can be negotiated, in bytes (AMQP 0-9-1 section 1.4.2.6; RabbitMQ wants 8192).
 pub const MIN_FRAME_MAX: u32 = MIN_FRAME;
@@ -97,6 +98,10 @@ pub struct Config {
     pub anonymous_user: Option<String>,
     /// That user's password.
     pub anonymous_pass: Secret,
+    /// How often an address may fail to log in.
+    pub login_limit: LoginLimit,
+    /// Most connections of the broker that are not open yet; more wait until they are accepted.
+    pub unauthenticated_max: usize,
     /// Users that may connect from loopback addresses only.
     pub loopback_users: Vec<String>,
     /// What a client's certificate says about the user.
@@ -124,6 +129,8 @@ impl Default for Config {
             mechanisms: None,
             anonymous_user: None,
             anonymous_pass: "guest".into(),
+            login_limit: LoginLimit::default(),
+            unauthenticated_max: 1000,
             loopback_users: vec!["guest".to_owned()],
             cert_login: CertLogin::default(),
             san_type: SanType::default(),

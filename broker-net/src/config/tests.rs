@@ -122,16 +122,16 @@ fn tls_needs_certificate_and_key() {
 
 #[test]
 fn a_reread_takes_what_can_change_and_names_what_needs_a_restart() {
-    let file = file("heartbeat = 1\nvm_memory_high_watermark.absolute = 1000\n");
+    let file = file("initial_frame_max = 5000\nvm_memory_high_watermark.absolute = 1000\n");
     let mut config = check(&["--config", file.path().to_str().unwrap()]).unwrap();
     let nothing = Changes { applied: Vec::new(), need_restart: Vec::new() };
     assert_eq!(config.reread(), Ok(nothing.clone()));
     std::fs::write(file.path(), "frame_max = 4096\nvm_memory_high_watermark.absolute = 2000\n").unwrap();
     let changes = config.reread().unwrap();
     assert_eq!(changes.applied, ["vm_memory_high_watermark.absolute"]);
-    assert_eq!(changes.need_restart, ["frame_max", "heartbeat"]);
+    assert_eq!(changes.need_restart, ["frame_max", "initial_frame_max"]);
     assert_eq!(config.settings.memory, Watermark::Absolute(2000));
-    assert_eq!(config.settings.connections.heartbeat_s, 1, "it needs a restart");
+    assert_eq!(config.settings.connections.initial_frame_max, 5000, "it needs a restart");
     std::fs::write(file.path(), "heartbeat = often\n").unwrap();
     assert!(config.reread().is_err());
     assert_eq!(config.settings.memory, Watermark::Absolute(2000), "after an error everything is as it was");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest};
@@ -10,6 +10,7 @@ use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 
 use super::error::{ApiError, ApiResult};
 use super::rates::Rates;
+use crate::amqp::Node;
 use crate::metrics::Identity;
 
 /// The version of RabbitMQ whose API this is.
@@ -22,8 +23,8 @@ pub(super) struct Api {
     pub(super) identity: Identity,
     pub(super) data_dir: PathBuf,
     pub(super) listeners: Vec<Listening>,
-    /// Users that may log in from loopback addresses only.
-    pub(super) loopback_users: Vec<String>,
+    /// Who may log in from where, and who tried to.
+    pub(super) node: Arc<Node>,
     pub(super) started: Instant,
     pub(super) rates: Mutex<Rates>,
 }

@@ -4,16 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use broker_core::admin::{AdminReply, AdminRequest};
+use broker_core::admin::{AdminError, AdminReply, AdminRequest};
+use broker_core::shard::driver::now_ms;
 
 use super::api::Api;
 use super::defined::Defined;
 use super::error::{ApiError, ApiResult};
 use super::listener::Peer;
+use crate::logins::LoginProtocol;
 
 /// Without one of these tags, a user has no business here.
 const MANAGEMENT_TAGS: [&str; 4] = ["administrator", "monitoring", "policymaker", "management"];
@@ -41,6 +43,11 @@ impl FromRequestParts<Arc<Api>> for Caller {
     }
 }
 
+/// The user that a request says it comes from, if it says so.
+pub(super) fn claimed_user(headers: &HeaderMap) -> Option<String> {
+    basic(headers.get(header::AUTHORIZATION)?.as_bytes()).map(|(name, _)| name)
+}
+
 /// Name and password of a basic authorization.
 fn basic(value: &[u8]) -> Option<(String, Vec<u8>)> {
     let (scheme, encoded) = value.split_first_chunk::<6>()?;
@@ -56,15 +63,26 @@ fn basic(value: &[u8]) -> Option<(String, Vec<u8>)> {
 impl Caller {
     /// Checks a password, and that the user may use the API at all.
     pub(super) async fn log_in(api: &Api, username: String, password: Vec<u8>, peer: IpAddr) -> ApiResult<Self> {
-        let reply = api.request(AdminRequest::Authenticate { username, password: password.into() }).await?;
-        let AdminReply::User { name, tags } = reply else {
-            return Err(ApiError::not_authenticated());
+        let (logins, config) = (&api.node.logins, api.node.config());
+        if !logins.allows(peer, config.login_limit, now_ms()) {
+            logins.refused(LoginProtocol::Http);
+            return Err(ApiError::too_many_failures());
+        }
+        let reply = api.admin.request(AdminRequest::Authenticate { username, password: password.into() }).await;
+        let (name, tags) = match reply {
+            Ok(AdminReply::User { name, tags }) => (name, tags),
+            Err(error @ AdminError::Unavailable(_)) => return Err(error.into()),
+            Ok(_) | Err(_) => {
+                logins.failed(LoginProtocol::Http, peer, config.login_limit, now_ms());
+                return Err(ApiError::not_authenticated());
+            }
         };
         let local = peer.to_canonical().is_loopback();
-        allow(
-            local || !api.loopback_users.iter().any(|user| **user == *name),
-            "User can only log in via localhost",
-        )?;
+        if !local && config.loopback_users.iter().any(|user| **user == *name) {
+            logins.failed(LoginProtocol::Http, peer, config.login_limit, now_ms());
+            return Err(ApiError::not_authorised("User can only log in via localhost"));
+        }
+        logins.succeeded(LoginProtocol::Http);
         let caller = Self { name, tags, defined: api.admin.definitions().await?.into() };
         if !caller.has_any(&MANAGEMENT_TAGS) {
             return Err(ApiError::not_authorised("Not management user"));

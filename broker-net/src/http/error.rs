@@ -45,6 +45,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "not_authorized", "Not_Authorized")
     }
 
+    /// 429: too many logins have failed, and this one is not tried.
+    pub(super) fn too_many_failures() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many failed logins from this address")
+    }
+
     /// 401, as RabbitMQ has it (not 403): the user may not do this.
     pub(super) fn not_authorised(reason: impl Into<Value>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)

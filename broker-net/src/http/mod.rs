@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `resource/` | the paths of the API, one file per resource |
 //! | `caller` | authentication, and who may do what |
+//! | `audit` | who changed what, for the log |
 //! | `listing`, `body`, `table`, `reply`, `error` | pages, sorting and columns; requests; AMQP's types in JSON; answers |
 //! | `rates` | rates from counters |
 //! | `scrape` | the metrics |
@@ -14,6 +15,7 @@
 //! | `page` | the web interface, whose files are in `broker-net/page/` |
 
 mod api;
+mod audit;
 mod body;
 mod caller;
 mod defined;
@@ -36,9 +38,11 @@ use std::time::{Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use broker_core::admin::Admin;
 
+use crate::amqp::Node;
 use crate::metrics::{Identity, Metrics, total};
 use api::Api;
 pub use api::Listening;
@@ -60,8 +64,8 @@ pub struct Management {
     pub data_dir: PathBuf,
     /// All its ports.
     pub listeners: Vec<Listening>,
-    /// Users that may log in from loopback addresses only.
-    pub loopback_users: Vec<String>,
+    /// Who may log in from where, and who tried to.
+    pub node: Arc<Node>,
 }
 
 /// Serves the metrics and the management API until the process ends. Requests are served one after the other:
@@ -85,6 +89,7 @@ pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Mana
         let routes = resource::routes()
             .merge(page::routes())
             .layer(DefaultBodyLimit::max(body::MAX_BODY_BYTES))
+            .layer(from_fn(audit::audit))
             .with_state(state);
         tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
     };
@@ -97,9 +102,9 @@ pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Mana
 }
 
 fn new_api(management: Management) -> Api {
-    let Management { admin, identity, data_dir, listeners, loopback_users } = management;
+    let Management { admin, identity, data_dir, listeners, node } = management;
     let started = Instant::now();
-    Api { admin, identity, data_dir, listeners, loopback_users, started, rates: Mutex::new(Rates::default()) }
+    Api { admin, identity, data_dir, listeners, node, started, rates: Mutex::new(Rates::default()) }
 }
 
 async fn serve_router(listener: TcpListener, router: Router) -> io::Result<()> {

@@ -12,6 +12,7 @@ use broker_core::shard::driver::now_ms;
 use futures_lite::future::{poll_fn, poll_once};
 
 use super::Transport;
+use super::gate::Pass;
 use super::stream::Stream;
 use crate::amqp::{Connection, InputState, Peer};
 
@@ -30,6 +31,8 @@ pub(super) struct Link {
     reader: Cell<Option<Waker>>,
     /// A task is writing: others leave their bytes to it.
     writing: Cell<bool>,
+    /// Until the connection is open.
+    pass: Cell<Option<Pass>>,
 }
 
 /// What came of an attempt to read.
@@ -42,7 +45,7 @@ enum Received {
 
 impl Link {
     /// Makes the connection of an accepted socket and starts its reader.
-    pub(super) fn start(transport: &Rc<Transport>, stream: Stream, peer: Peer) {
+    pub(super) fn start(transport: &Rc<Transport>, stream: Stream, peer: Peer, pass: Pass) {
         let node = Arc::clone(&transport.front.node);
         let local = stream.local_addr();
         let connection = transport.handle.enter(|_, outputs| {
@@ -60,6 +63,7 @@ impl Link {
             state: Cell::new(InputState::NeedMore),
             reader: Cell::new(None),
             writing: Cell::new(false),
+            pass: Cell::new(Some(pass)),
         });
         transport.links.borrow_mut().insert(link.key, Rc::clone(&link));
         glommio::spawn_local(link.run(Rc::clone(transport))).detach();
@@ -175,6 +179,9 @@ impl Link {
         }
         carry.extend_from_slice(&bytes[input.consumed..]);
         self.state.set(input.state);
+        if connection.is_open() {
+            self.pass.set(None);
+        }
     }
 
     /// Something happened that the connection may have waited for.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 use glommio::net::{TcpListener, TcpStream};
 
+use super::gate::Pass;
 use super::link::Link;
 use super::stream::{Stream, TlsStream};
 use super::{Transport, proxy};
@@ -42,6 +43,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// connection.
 pub(super) async fn accept(transport: Rc<Transport>, listener: TcpListener, tls: bool) {
     loop {
+        transport.gate.room(|| transport.unauthenticated_max()).await;
         match listener.accept().await {
             Ok(stream) => admit(&transport, stream, tls),
             Err(error) => {
@@ -60,22 +62,23 @@ fn admit(transport: &Rc<Transport>, tcp: TcpStream, tls: bool) {
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
     }
+    let pass = transport.gate.enter();
     if tls || transport.front.is_proxy(peer) {
-        glommio::spawn_local(greet(Rc::clone(transport), tcp, peer, tls)).detach();
+        glommio::spawn_local(greet(Rc::clone(transport), tcp, peer, tls, pass)).detach();
     } else {
-        Link::start(transport, Stream::Plain(tcp), Peer::plain(peer));
+        Link::start(transport, Stream::Plain(tcp), Peer::plain(peer), pass);
     }
 }
 
 /// Goes through what comes before AMQP, in no more time than the whole handshake may take.
-async fn greet(transport: Rc<Transport>, tcp: TcpStream, address: SocketAddr, tls: bool) {
-    let limit = Duration::from_millis(transport.front.node.config.handshake_timeout_ms);
+async fn greet(transport: Rc<Transport>, tcp: TcpStream, address: SocketAddr, tls: bool, pass: Pass) {
+    let limit = Duration::from_millis(transport.front.node.config().handshake_timeout_ms);
     let late = async {
         glommio::timer::sleep(limit).await;
         Err(io::ErrorKind::TimedOut.into())
     };
     match or(secure(&transport, tcp, address, tls), late).await {
-        Ok((stream, peer)) => Link::start(&transport, stream, peer),
+        Ok((stream, peer)) => Link::start(&transport, stream, peer, pass),
         Err(error) => tracing::info!(peer = %address, %error, "a connection ended before it spoke AMQP"),
     }
 }
@@ -98,7 +101,7 @@ async fn secure(
     stream.handshake().await?;
     peer.tls = true;
     let name =
-        stream.peer_certificate().and_then(|certificate| user_name(certificate, &transport.front.node.config));
+        stream.peer_certificate().and_then(|certificate| user_name(certificate, &transport.front.node.config()));
     peer.certificate_name = name.map(Into::into);
     Ok((Stream::Tls(Box::new(stream)), peer))
 }

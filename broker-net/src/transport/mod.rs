@@ -5,6 +5,7 @@
 //! written by the shard's flusher, one write per connection; only for a socket that takes no more a task is
 //! made that waits for it.
 
+mod gate;
 mod link;
 mod listener;
 mod proxy;
@@ -22,6 +23,7 @@ use broker_core::shard::driver::{ShardHandle, now_ms};
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
+use self::gate::Gate;
 use self::link::Link;
 pub(crate) use self::listener::Listen;
 use crate::amqp::{Node, Outputs};
@@ -47,6 +49,8 @@ pub(crate) struct Front {
     pub(crate) acceptor: Option<Acceptor>,
     /// Connections from these networks start with a header of the PROXY protocol.
     pub(crate) proxies: Arc<[IpNet]>,
+    /// How many shards there are.
+    pub(crate) shards: usize,
 }
 
 impl Front {
@@ -63,6 +67,8 @@ struct Transport {
     front: Front,
     receive_buffer: RefCell<Box<[u8]>>,
     links: RefCell<FxHashMap<ConnectionKey, Rc<Link>>>,
+    /// Bounds the connections that are not open yet.
+    gate: Rc<Gate>,
 }
 
 /// Listens on some addresses, together with the other shards, until the broker stops and the connections are closed. Says on
@@ -72,13 +78,15 @@ pub(crate) async fn serve(
     front: Front,
     listening: flume::Sender<Result<(), (Listen, io::Error)>>,
 ) {
-    handle.enter(|_, outputs| outputs.set_consumer_timeout(front.node.config.consumer_timeout_ms));
-    let largest_frame = usize::try_from(front.node.config.frame_max).unwrap_or_default();
+    let config = front.node.config();
+    handle.enter(|_, outputs| outputs.set_consumer_timeout(config.consumer_timeout_ms));
+    let largest_frame = usize::try_from(config.frame_max.max(config.initial_frame_max)).unwrap_or_default();
     let transport = Rc::new(Transport {
         handle: handle.clone(),
         front,
         receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES + 2 * largest_frame].into()),
         links: RefCell::default(),
+        gate: Rc::default(),
     });
     let mut accepting = Vec::new();
     for listen in transport.front.listens.clone() {
@@ -138,6 +146,11 @@ async fn watch_deadlines(transport: Rc<Transport>) {
 impl Transport {
     fn all(&self) -> Vec<Rc<Link>> {
         self.links.borrow().values().cloned().collect()
+    }
+
+    /// Most connections of this shard that are not open yet.
+    fn unauthenticated_max(&self) -> usize {
+        self.front.node.config().unauthenticated_max.div_ceil(self.front.shards.max(1))
     }
 
     /// Tells every client that the broker stops and waits for them, but not forever.

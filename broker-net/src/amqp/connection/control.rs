@@ -8,12 +8,14 @@ use broker_core::shard::Shard;
 
 use super::heartbeat::Heartbeat;
 use super::{ClientCapabilities, Connection, State, handshake, sasl};
+use crate::amqp::Config;
 use crate::amqp::census::ConnectionLimits;
 use crate::amqp::channel::{Failure, Session};
 use crate::amqp::codec::{ChannelId, Frame, FrameKind, Method, MethodId, unexpected_frame};
 use crate::amqp::limits;
 use crate::amqp::outputs::Outputs;
 use crate::amqp::outputs::reply::{NO_CHANNEL, Request, RequestKind, close_ok};
+use crate::logins::LoginProtocol;
 
 impl Connection {
     /// A frame on channel 0. False if it has to wait.
@@ -70,7 +72,7 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         use connection::AMQPMethod::{Close, Open, StartOk, TuneOk, UpdateSecret};
         match (method, &self.state) {
-            (StartOk(start_ok), State::Starting) => self.handle_start_ok(&start_ok, shard, outputs),
+            (StartOk(start_ok), State::Starting) => self.handle_start_ok(&start_ok, shard, outputs, now_ms),
             (TuneOk(tune_ok), State::Tuning { user }) => {
                 let user = Arc::clone(user);
                 self.handle_tune_ok(&tune_ok, user, outputs, now_ms)
@@ -108,12 +110,14 @@ impl Connection {
         start_ok: &connection::StartOk,
         shard: &mut Shard,
         outputs: &mut Outputs,
+        now_ms: u64,
     ) -> Result<(), ConnectionError> {
         self.capabilities = ClientCapabilities::new(&start_ok.client_properties);
         outputs.set_client(self.key, self.capabilities);
         let mechanism = start_ok.mechanism.as_str();
-        let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &self.node.config, &self.peer)?;
-        match self.authenticate(claim, shard) {
+        let config = self.node.config();
+        let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &config, &self.peer)?;
+        match self.log_in(claim, &config, shard, now_ms) {
             Ok(user) => {
                 shard.stats_mut().logins_succeeded += 1;
                 if let Some(client) = outputs.client_mut(self.key) {
@@ -122,7 +126,7 @@ impl Connection {
                     client.client_properties = Arc::new(start_ok.client_properties.clone());
                 }
                 self.state = State::Tuning { user };
-                let tune = connection::AMQPMethod::Tune(handshake::tune(&self.node.config));
+                let tune = connection::AMQPMethod::Tune(handshake::tune(&config));
                 outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
             }
             Err(reason) => {
@@ -142,8 +146,27 @@ impl Connection {
     }
 
     /// The user that a client is, or why it is not let in (for the log: the client is not told).
-    fn authenticate(&self, claim: sasl::Claim<'_>, shard: &Shard) -> Result<Arc<str>, String> {
-        let config = &self.node.config;
+    fn log_in(
+        &self,
+        claim: sasl::Claim<'_>,
+        config: &Config,
+        shard: &Shard,
+        now_ms: u64,
+    ) -> Result<Arc<str>, String> {
+        let (logins, address, limit) = (&self.node.logins, self.peer.address.ip(), config.login_limit);
+        if !logins.allows(address, limit, now_ms) {
+            logins.refused(LoginProtocol::Amqp);
+            return Err("too many logins from there have failed".to_owned());
+        }
+        let result = self.authenticate(claim, config, shard);
+        match result {
+            Ok(_) => logins.succeeded(LoginProtocol::Amqp),
+            Err(_) => logins.failed(LoginProtocol::Amqp, address, limit, now_ms),
+        }
+        result
+    }
+
+    fn authenticate(&self, claim: sasl::Claim<'_>, config: &Config, shard: &Shard) -> Result<Arc<str>, String> {
         let refused = |username: &str| format!("user '{username}' - invalid credentials");
         let user = match claim {
             sasl::Claim::Password { username, password } => {
@@ -172,7 +195,7 @@ impl Connection {
         outputs: &mut Outputs,
         now_ms: u64,
     ) -> Result<(), ConnectionError> {
-        handshake::check_tune_ok(tune_ok, &self.node.config)?;
+        handshake::check_tune_ok(tune_ok, &self.node.config())?;
         self.frame_max = tune_ok.frame_max;
         self.channel_max = tune_ok.channel_max;
         self.heartbeat = Heartbeat::new(tune_ok.heartbeat, now_ms);
@@ -194,8 +217,8 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         let vhost = shard.open_vhost(&user, vhost)?;
         let (vhost_limit, user_limit) = shard.connection_limits(&user, &vhost);
-        let limits =
-            ConnectionLimits { node: self.node.config.connection_max, vhost: vhost_limit, user: user_limit };
+        let config = self.node.config();
+        let limits = ConnectionLimits { node: config.connection_max, vhost: vhost_limit, user: user_limit };
         self.node.census.open_connection(&user, &vhost, limits)?;
         if let Some(client) = outputs.client_mut(self.key) {
             client.vhost = Arc::clone(&vhost);
@@ -205,8 +228,8 @@ impl Connection {
             user,
             vhost,
             frame_max: self.frame_max,
-            max_message_size: self.node.config.max_message_size,
-            consumer_max: self.node.config.consumer_max_per_channel,
+            max_message_size: config.max_message_size,
+            consumer_max: config.consumer_max_per_channel,
         }));
         self.state = State::Running;
         self.deadline_ms = None;

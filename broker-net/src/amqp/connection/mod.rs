@@ -10,7 +10,7 @@ pub(crate) mod heartbeat;
 mod sasl;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use amq_protocol::protocol::{AMQPClass, connection};
 use broker_core::error::{AmqpError, ConnectionCode, ConnectionError};
@@ -29,6 +29,7 @@ use super::outputs::client::Client;
 use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
 use super::{Census, Config, limits};
+use crate::logins::Logins;
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,32 @@ pub enum InputState {
 /// What all connections of the broker share.
 #[derive(Debug, Default)]
 pub struct Node {
-    /// What connections offer and enforce.
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
     /// How many connections and channels there are.
     pub census: Census,
+    /// Who tried to log in.
+    pub logins: Logins,
     /// The broker's name, `ringmq@host`.
     pub name: String,
+}
+
+impl Node {
+    /// A broker of the name, without connections.
+    #[must_use]
+    pub fn new(name: &str, config: Config) -> Self {
+        Self { config: RwLock::new(Arc::new(config)), name: name.to_owned(), ..Self::default() }
+    }
+
+    /// What connections offer and enforce. Asked when a connection or channel opens, never for a message.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what connections offer and enforce. Those that are open keep what they have agreed on.
+    pub fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -154,18 +175,19 @@ impl Connection {
     /// A connection that was just accepted from `peer`.
     #[must_use]
     pub fn new(peer: Peer, node: Arc<Node>, outputs: &mut Outputs, now_ms: u64) -> Self {
+        let config = node.config();
         Self {
-            channel_max: node.config.channel_max,
+            channel_max: config.channel_max,
             key: outputs.open_connection(Client::new(&peer, now_ms)),
             peer,
             state: State::Header,
-            frame_max: node.config.initial_frame_max,
+            frame_max: config.initial_frame_max,
             session: None,
             channels: Vec::new(),
             open_channels: 0,
             capabilities: ClientCapabilities::default(),
             heartbeat: Heartbeat::new(0, now_ms),
-            deadline_ms: Some(now_ms + node.config.handshake_timeout_ms),
+            deadline_ms: Some(now_ms + config.handshake_timeout_ms),
             linger_ms: limits::CLOSED_LINGER_MS,
             presented: 0,
             stalled: false,
@@ -184,6 +206,12 @@ impl Connection {
     #[must_use]
     pub fn publishes(&self) -> bool {
         self.publishes
+    }
+
+    /// False until the client has logged in and opened a virtual host; true as long as it has one open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Of a closed connection: how long the socket is to be kept after everything was written, in milliseconds,
@@ -459,7 +487,7 @@ impl Connection {
             return Ok(());
         };
         let limits = ChannelLimits {
-            node: self.node.config.channel_max_per_node,
+            node: self.node.config().channel_max_per_node,
             user: shard.channel_limit(&session.user),
         };
         self.node.census.open_channel(&session.user, limits, &self.node.name)
@@ -505,7 +533,7 @@ impl Connection {
             ProtocolHeader::NeedMore => return Step::NeedMore,
             ProtocolHeader::Supported => {
                 self.state = State::Starting;
-                let start = handshake::start(&sasl::offered(&self.node.config, &self.peer));
+                let start = handshake::start(&sasl::offered(&self.node.config(), &self.peer));
                 let start = AMQPClass::Connection(connection::AMQPMethod::Start(start));
                 outputs.write_method(self.key, ChannelId(0), &start);
             }

@@ -1,6 +1,7 @@
 //! Users of a new data directory, and how clients log in.
 
-use super::{Key, Kind, RESTART, Set};
+use super::super::value::{limit, milliseconds, number};
+use super::{Key, Kind, RELOAD, RESTART, Set};
 use crate::amqp::Mechanism;
 
 pub(super) const KEYS: &[Key] = &[
@@ -19,7 +20,7 @@ pub(super) const KEYS: &[Key] = &[
             settings.connections.mechanisms = Some(mechanisms.collect::<Result<_, _>>()?);
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "anonymous_login_user",
@@ -30,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
             settings.connections.anonymous_user = (value != "none").then(|| value.to_owned());
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "anonymous_login_pass",
@@ -41,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
             settings.connections.anonymous_pass = value.into();
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "loopback_users",
@@ -52,7 +53,41 @@ pub(super) const KEYS: &[Key] = &[
             settings.connections.loopback_users = values.to_vec();
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
+    },
+    Key {
+        name: "login_failures.max",
+        kind: Kind::Limit,
+        default: "30",
+        meaning: "How often clients of one address (of IPv6: of one /64 network) may fail to log in, over AMQP and HTTP together, within \
+                  `login_failures.window`. Beyond it logins from there are refused without looking at the password: AMQP clients as if it \
+                  were wrong, HTTP clients with 429. Failures of 10 000 addresses are remembered. `infinity`: as often as they like.",
+        set: Set::One(|settings, _, value| {
+            limit(value).map(|most| settings.connections.login_limit.failures = most)
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "login_failures.window",
+        kind: Kind::Milliseconds,
+        default: "60000",
+        meaning: "How long a failure counts at least; it counts at most twice as long.",
+        set: Set::One(|settings, _, value| {
+            milliseconds(value, 1, 86_400_000).map(|time| settings.connections.login_limit.window_ms = time)
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "unauthenticated_connections_max",
+        kind: Kind::Number,
+        default: "1000",
+        meaning: "Most AMQP connections that are not open yet, shared out among the shards. More are not accepted until others are open \
+                  or gone, at the latest after `handshake_timeout`; meanwhile they wait in the system's queue. Until it is open, a \
+                  connection may send frames of `initial_frame_max`.",
+        set: Set::One(|settings, _, value| {
+            number(value, 1, 1_000_000).map(|most| settings.connections.unauthenticated_max = most)
+        }),
+        ..RELOAD
     },
     Key {
         name: "default_user",

@@ -3,7 +3,7 @@
 use broker_core::limits::LARGEST_MESSAGE_BYTES;
 
 use super::super::value::{bytes, limit, milliseconds, number, seconds};
-use super::{Key, Kind, RESTART, Set};
+use super::{Key, Kind, RELOAD, RESTART, Set};
 use crate::amqp::MIN_FRAME_MAX;
 
 pub(super) const KEYS: &[Key] = &[
@@ -15,7 +15,7 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             seconds(value, 0, u16::MAX).map(|seconds| settings.connections.heartbeat_s = seconds)
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "frame_max",
@@ -45,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             milliseconds(value, 1, 3_600_000).map(|time| settings.connections.handshake_timeout_ms = time)
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "channel_max",
@@ -55,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             number(value, 1, u16::MAX).map(|channels| settings.connections.channel_max = channels)
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "channel_max_per_node",
@@ -65,7 +65,7 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             limit(value).map(|most| settings.connections.channel_max_per_node = most)
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "consumer_max_per_channel",
@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             limit(value).map(|most| settings.connections.consumer_max_per_channel = most)
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "connection_max",
@@ -83,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         default: "infinity",
         meaning: "Most connections. Beyond it `connection.open` is refused with 530.",
         set: Set::One(|settings, _, value| limit(value).map(|most| settings.connections.connection_max = most)),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "max_message_size",
@@ -97,7 +97,7 @@ pub(super) const KEYS: &[Key] = &[
             }
             _ => Err(format!("expected 1 to {LARGEST_MESSAGE_BYTES} bytes")),
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "consumer_timeout",

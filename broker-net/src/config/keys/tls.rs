@@ -1,7 +1,7 @@
 //! TLS, and users that certificates name.
 
 use super::super::value::{boolean, number, word};
-use super::{Key, Kind, RELOAD, RESTART, Set};
+use super::{Key, Kind, RELOAD, Set};
 use crate::amqp::{CertLogin, SanType};
 
 pub(super) const KEYS: &[Key] = &[
@@ -81,7 +81,7 @@ pub(super) const KEYS: &[Key] = &[
             )?;
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "ssl_cert_login_san_type",
@@ -94,7 +94,7 @@ pub(super) const KEYS: &[Key] = &[
             )?;
             Ok(())
         }),
-        ..RESTART
+        ..RELOAD
     },
     Key {
         name: "ssl_cert_login_san_index",
@@ -104,6 +104,6 @@ pub(super) const KEYS: &[Key] = &[
         set: Set::One(|settings, _, value| {
             number(value, 0, 1000).map(|index| settings.connections.san_index = index)
         }),
-        ..RESTART
+        ..RELOAD
     },
 ];

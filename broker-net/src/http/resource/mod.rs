@@ -1,5 +1,6 @@
 //! The resources of the API, one file each, and their paths.
 
+mod attempt;
 mod binding;
 mod channel;
 mod connection;
@@ -58,6 +59,8 @@ fn broker(routes: Routes) -> Routes {
         .at("/whoami", get(overview::whoami))
         .at("/login", post(overview::login))
         .at("/auth", get(overview::auth))
+        .at("/auth/attempts/{node}", get(attempt::list).delete(attempt::reset))
+        .at("/auth/attempts/{node}/source", get(attempt::list_sources).delete(attempt::reset))
         .at("/auth/hash_password/{password}", get(user::hash_password))
         .at("/extensions", get(overview::extensions))
         .at("/feature-flags", get(overview::none))

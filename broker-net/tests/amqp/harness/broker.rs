@@ -117,6 +117,13 @@ impl Broker {
             .collect()
     }
 
+    /// What the broker has logged until now.
+    #[allow(dead_code, reason = "not every test binary asks")]
+    pub(crate) fn log(&self) -> String {
+        let process = self.process.as_ref().expect("a test of its own process");
+        process.log.lock().unwrap().join("\n")
+    }
+
     /// Has the broker read its configuration again.
     #[allow(dead_code, reason = "not every test binary changes the configuration")]
     pub(crate) fn reload(&self) {

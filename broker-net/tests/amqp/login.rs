@@ -1,0 +1,139 @@
+//! Who tries to get in: failures are counted and limited by address, those who say nothing are bounded, and no password is written
+//! anywhere.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::time::Duration;
+
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::connection::AMQPMethod as Connection;
+use serde_json::{Value, json};
+
+use crate::harness::{Broker, Login, Management, Raw, own_process, socket};
+
+const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
+
+/// A broker that takes three failures from an address, and believes a proxy on this machine.
+const LIMITED: &[&str] =
+    &["--set", "login_failures.max=3", "--set", "proxy_protocol=true", "--set", "loopback_users=none"];
+
+/// Tries to log in as somebody at `ip` with a password; the code of the refusal, if there is one.
+fn login_from(broker: &Broker, ip: &str, password: &str) -> Option<u16> {
+    let mut raw = Raw::connect(broker);
+    raw.write(format!("PROXY TCP4 {ip} 127.0.0.1 40000 5672\r\n").as_bytes());
+    raw.write(HEADER);
+    raw.method(0);
+    raw.start_ok(&Login { response: format!("\0guest\0{password}").into_bytes(), ..Login::default() });
+    match raw.method(0) {
+        AMQPClass::Connection(Connection::Tune(_)) => None,
+        AMQPClass::Connection(Connection::Close(close)) => Some(close.reply_code),
+        other => panic!("{other:?} does not answer start-ok"),
+    }
+}
+
+/// The numbers of a protocol: all, failed, succeeded.
+fn attempts(rows: &Value, protocol: &str) -> [u64; 3] {
+    let row = rows.as_array().unwrap().iter().find(|row| row["protocol"] == protocol).unwrap();
+    ["auth_attempts", "auth_attempts_failed", "auth_attempts_succeeded"].map(|field| row[field].as_u64().unwrap())
+}
+
+#[test]
+fn an_address_that_fails_too_often_is_refused_whatever_its_password() {
+    own_process(LIMITED, async |broker| {
+        let api = Management::new(broker.http);
+        let node = api.get("overview").body["node"].as_str().unwrap().to_owned();
+        for _ in 0..3 {
+            assert_eq!(login_from(broker, "192.0.2.7", "wrong"), Some(403));
+        }
+        assert_eq!(login_from(broker, "192.0.2.7", "guest"), Some(403), "the password is not looked at");
+        assert_eq!(login_from(broker, "192.0.2.8", "guest"), None, "others are let in");
+        let path = format!("auth/attempts/{node}");
+        assert_eq!(attempts(&api.get(&path).body, "amqp091"), [5, 4, 1]);
+        let sources = api.get(&format!("{path}/source")).body;
+        assert_eq!(
+            (&sources[0]["remote_address"], &sources[0]["auth_attempts_failed"]),
+            (&json!("192.0.2.7"), &json!(3))
+        );
+        let mut metrics = ureq::get(format!("http://{}/metrics", broker.metrics)).call().unwrap();
+        let metrics = metrics.body_mut().read_to_string().unwrap();
+        assert!(metrics.contains("rabbitmq_auth_attempts_failed_total{protocol=\"amqp091\"} 4\n"), "{metrics}");
+        assert_eq!(api.delete(&path).status, 204);
+        assert_eq!(login_from(broker, "192.0.2.7", "guest"), None);
+        assert_eq!(attempts(&api.get(&path).body, "amqp091"), [1, 0, 1]);
+    });
+}
+
+#[test]
+fn failures_over_http_and_amqp_count_together() {
+    own_process(&["--set", "login_failures.max=2"], async |broker| {
+        let api = Management::new(broker.http);
+        let wrong = api.as_user("guest", "wrong");
+        assert_eq!(wrong.get("whoami").status, 401);
+        let mut raw = Raw::connect(broker);
+        raw.write(HEADER);
+        raw.method(0);
+        raw.start_ok(&Login { response: b"\0guest\0wrong".to_vec(), ..Login::default() });
+        assert_eq!(raw.closed().code, 403);
+        let answer = api.get("whoami");
+        assert_eq!((answer.status, answer.reason()), (429, "Too many failed logins from this address"));
+        let mut nobody = api.clone();
+        nobody.authorization = String::new();
+        assert_eq!(nobody.get("whoami").status, 401, "a request without a name is no login");
+    });
+}
+
+#[test]
+fn connections_that_say_nothing_leave_the_others_to_wait_until_they_go() {
+    let flags = ["--shards", "1", "--set", "unauthenticated_connections_max=2", "--set", "handshake_timeout=10m"];
+    own_process(&flags, async |broker| {
+        // One that is open does not count.
+        let _open = Raw::open(broker);
+        let silent = [socket(broker.address), socket(broker.address)];
+        let mut late = socket(broker.address);
+        late.write_all(HEADER).unwrap();
+        late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut frame = [0; 7];
+        let error = late.read_exact(&mut frame).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        drop(silent);
+        late.set_read_timeout(None).unwrap();
+        late.read_exact(&mut frame).unwrap();
+        assert_eq!(frame[..3], [1, 0, 0], "a method on channel 0: connection.start");
+    });
+}
+
+#[test]
+fn what_administrators_change_is_audited_and_no_password_is_written_anywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, log) = (directory.path().join("audit.log"), directory.path().join("ringmq.log"));
+    let set = [format!("log.audit.file={}", audit.display()), format!("log.file={}", log.display())];
+    let flags = ["--log", "debug", "--set", &set[0], "--set", &set[1], "--set", "default_pass=hunter0"];
+    own_process(&flags, async |broker| {
+        let api = Management::new(broker.http).as_user("guest", "hunter0");
+        assert_eq!(api.put("users/al", &json!({"password": "hunter1", "tags": "management"})).status, 201);
+        assert_eq!(api.as_user("al", "hunter1").delete("users/guest").status, 401);
+        assert_eq!(api.as_user("al", "hunter2").get("whoami").status, 401);
+        api.must_put("queues/%2F/q", &json!({"durable": true}));
+        api.post("queues/%2F/q/get", &json!({"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}));
+        api.get("queues");
+        let login = Login { response: b"\0guest\0hunter3".to_vec(), ..Login::default() };
+        let answer = Raw::connect(broker).handshake(&login);
+        assert!(matches!(answer, AMQPClass::Connection(Connection::Close(_))), "{answer:?}");
+        let text = fs::read_to_string(&audit).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let fields = |line: &Value| ["user", "method", "path", "status"].map(|field| line[field].to_string());
+        let found: Vec<_> = lines.iter().map(fields).collect();
+        let expect = [
+            [r#""\"guest\"""#, "\"PUT\"", "\"/api/users/al\"", "201"],
+            [r#""\"al\"""#, "\"DELETE\"", "\"/api/users/guest\"", "401"],
+            [r#""\"guest\"""#, "\"PUT\"", "\"/api/queues/%2F/q\"", "201"],
+        ];
+        assert_eq!(found, expect, "{text}");
+        assert!(lines[0]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
+        assert!(lines[0]["detail"].as_str().unwrap().contains("\"tags\":\"management\""), "{text}");
+        let everything = [text, fs::read_to_string(&log).unwrap(), broker.log()].concat();
+        assert!(everything.contains("login refused"), "{everything}");
+        assert!(!everything.contains("hunter"), "{everything}");
+        assert!(!broker.log().contains("administrative change"), "it has a file of its own");
+    });
+}
