@@ -21,6 +21,26 @@ SHOTS = os.environ.get("RINGMQ_INTEROP_SHOTS")
 QUEUES = int(os.environ.get("RINGMQ_INTEROP_PAGE_QUEUES", "1200"))
 
 
+#: The texts whose colour is too near to that of their ground: less than 4.5 to 1, as WCAG counts it.
+PALE = """
+const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+const rgba = (text) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; } return [255, 255, 255]; };
+const faint = (e) => { for (; e; e = e.parentElement) if (getComputedStyle(e).opacity < 1) return true; return false; };
+const found = [];
+for (const e of document.querySelectorAll('body *')) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!own || !e.checkVisibility() || faint(e) || e.closest('option, .hidden, noscript')) continue;
+  const style = getComputedStyle(e);
+  const [one, other] = [light(rgba(e.namespaceURI.endsWith('svg') ? style.fill : style.color).slice(0, 3)), light(ground(e).slice(0, 3))].sort((a, b) => b - a);
+  const ratio = (one + 0.05) / (other + 0.05);
+  if (ratio < 4.5) found.push(`${e.tagName}.${e.className?.baseVal ?? e.className} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+}
+return [...new Set(found)];
+"""
+
+
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     """A broker that has only what these tests have made."""
@@ -468,6 +488,49 @@ def test_everything_can_be_reached_with_the_keyboard(page):
     page.keys(ENTER)
     page.find("//h1[.='Queues and streams']")
     page.gone("//a[.='page.keys']")
+
+
+def test_texts_can_be_read_and_everything_has_a_name(page, broker):
+    broker.api("PUT", "queues/%2F/page.named", {"durable": True, "arguments": {"x-max-length": 5}})
+    places = [("", "Overview"), ("queues", "Queues"), ("queues/%2F/page.named", "page.named"), ("exchanges/%2F/amq.topic", "amq.topic")]
+    places += [(place, place.capitalize()) for place in ("connections", "channels", "users", "permissions", "policies", "limits", "definitions")]
+    for place, heading in places:
+        go(page, place, heading)
+        page.gone("//*[@aria-busy='true']")
+        for dark in (False, True):
+            page.scheme(dark)
+            assert page.script(PALE) == [], f"{place}, {'dark' if dark else 'light'}"
+        roles = ("button", "link", "textbox", "searchbox", "combobox", "checkbox", "spinbutton", "img")
+        tree = page.command("Accessibility.getFullAXTree")["nodes"]
+        nameless = [
+            node["role"]["value"]
+            for node in tree
+            if not node["ignored"] and node["role"]["value"] in roles and not node.get("name", {}).get("value")
+        ]
+        assert nameless == [], place
+    broker.api("DELETE", "queues/%2F/page.named")
+
+
+def test_a_user_of_one_virtual_host_sees_that_one(window, broker):
+    broker.api("PUT", "vhosts/page-own", {})
+    broker.api("PUT", "users/own", {"password": "own", "tags": "management"})
+    broker.api("PUT", "permissions/page-own/own", {"configure": "", "write": "", "read": ""})
+    broker.api("PUT", "queues/page-own/page.mine", {"durable": True})
+    broker.api("PUT", "queues/%2F/page.theirs", {"durable": True})
+    log_in(window, broker, "own")
+    window.find("//figure[.//span='Message rates']")
+    assert not window.all("//nav[@aria-label='Main']//h2")
+    go(window, "queues", "Queues")
+    window.find("//a[.='page.mine']")
+    assert not window.all("//a[.='page.theirs']")
+    window.link("page.mine")
+    window.button("Delete")
+    window.button("Delete queue", within="//dialog")
+    window.find("//dialog//p[@role='alert' and contains(., 'ccess')]")
+    window.keys(ESCAPE)
+    window.find("//h1[contains(., 'page.mine')]")
+    broker.api("DELETE", "queues/%2F/page.theirs")
+    broker.api("DELETE", "vhosts/page-own")
 
 
 def test_typing_and_focus_survive_refreshes(page):

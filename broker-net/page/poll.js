@@ -10,8 +10,14 @@ export class Poll {
     this.abort = new AbortController();
     this.busy = false;
     this.again = false;
-    this.onvisible = () => !document.hidden && this.now();
+    this.onvisible = () => this.look();
     document.addEventListener("visibilitychange", this.onvisible);
+  }
+
+  /** The tab is shown or hidden: what is shown is made new, what is hidden waits. */
+  look() {
+    clearTimeout(this.timer);
+    if (!document.hidden && this.interval() !== 0) this.now();
   }
 
   /** Asks now, or as soon as the answer that is awaited has come. */

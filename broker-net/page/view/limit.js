@@ -6,7 +6,7 @@ import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { table } from "../list.js";
-import { done } from "../notice.js";
+import { done, refused } from "../notice.js";
 
 export const VHOST_LIMITS = ["max-connections", "max-queues"];
 export const USER_LIMITS = ["max-connections", "max-channels"];
@@ -15,8 +15,12 @@ export const USER_LIMITS = ["max-connections", "max-channels"];
 export function limitsCard(context, { where, limits, known }) {
   const rows = Object.entries(limits).map(([name, value]) => ({ name, value }));
   const clear = async ({ name }) => {
-    await remove(`${where}/${encodeURIComponent(name)}`);
-    done(`Limit ${name} is cleared.`);
+    try {
+      await remove(`${where}/${encodeURIComponent(name)}`);
+      done(`Limit ${name} is cleared.`);
+    } catch (error) {
+      refused(error);
+    }
     context.reload();
   };
   const columns = [
