@@ -22,7 +22,7 @@ pub use handle::{Admin, SLICE_ROWS};
 pub(crate) use handle::{Call, Reply};
 pub use rows::{
     ChannelCounters, ChannelInfo, ConnectionAddress, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeInfo,
-    QueueCounters, QueueInfo, SocketCounters,
+    MessageBytes, QueueCounters, QueueInfo, SocketCounters,
 };
 
 /// What an administrator's tool asks of the broker. Whether the administrator may ask for it is the tool's to check, except

@@ -25,6 +25,7 @@ mod queues;
 mod segment;
 mod window;
 
+pub use attempts::Attempt;
 pub use catalog::{Catalog, Change};
 pub use data_dir::DataDir;
 pub use error::StoreError;

@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempt, Attempts};
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, Seq};
 
@@ -34,7 +34,7 @@ pub(crate) struct QueueState {
 
 impl QueueState {
     /// How often live messages were delivered and came back, by sequence number.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = (u64, u32)> {
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (u64, Attempt)> {
         self.attempts.iter().flat_map(|attempts| attempts.iter())
     }
 
@@ -53,7 +53,7 @@ pub(crate) struct Unrecorded {
     /// Up to where messages were delivered.
     pub(crate) delivered: Vec<(QueueId, Seq)>,
     /// How often a message was delivered and came back.
-    pub(crate) attempts: Vec<(QueueId, Seq, u32)>,
+    pub(crate) attempts: Vec<(QueueId, Seq, Attempt)>,
 }
 
 impl Unrecorded {
@@ -123,7 +123,7 @@ impl Queues {
     }
 
     /// Restores what is known of the attempts of a queue that was restored before.
-    pub(crate) fn restore_attempts(&mut self, queue: QueueId, attempts: impl Iterator<Item = (u64, u32)>) {
+    pub(crate) fn restore_attempts(&mut self, queue: QueueId, attempts: impl Iterator<Item = (u64, Attempt)>) {
         if let Some(slot) = self.slot(queue) {
             self.states[slot].attempts = Some(Box::new(Attempts::recorded(attempts)));
         }
@@ -192,14 +192,14 @@ impl Queues {
         }
     }
 
-    /// Notes that a live message was delivered `count` times and came back each time.
-    pub(crate) fn attempted(&mut self, queue: QueueId, seq: Seq, count: u32) {
+    /// Notes what became of the deliveries of a live message.
+    pub(crate) fn attempted(&mut self, queue: QueueId, seq: Seq, attempt: Attempt) {
         let Some(slot) = self.slot(queue) else { return };
         let state = &mut self.states[slot];
         if state.dead.contains(seq.0) || seq.0 > state.last {
             return;
         }
-        state.attempts.get_or_insert_default().set(seq.0, count);
+        state.attempts.get_or_insert_default().set(seq.0, attempt);
         self.mark_dirty(slot);
     }
 
@@ -337,6 +337,7 @@ mod tests {
     use super::*;
 
     const QUEUE: QueueId = QueueId(1);
+    const ONCE: Attempt = Attempt { count: 1, ready_ms: 0 };
 
     fn waiting(queues: &mut Queues) -> Vec<(u64, u64)> {
         queues.take(100).acks.iter().map(|(_, first, last)| (first.0, last.0)).collect()
@@ -363,18 +364,18 @@ mod tests {
     fn attempts_are_recorded_once_and_go_with_their_message() {
         let mut queues = Queues::new(true);
         (1..=9).for_each(|seq| queues.appended(QUEUE, Seq(seq)));
-        (1..=9).for_each(|seq| queues.attempted(QUEUE, Seq(seq), 1));
-        queues.attempted(QUEUE, Seq(10), 1);
+        (1..=9).for_each(|seq| queues.attempted(QUEUE, Seq(seq), ONCE));
+        queues.attempted(QUEUE, Seq(10), ONCE);
         queues.acked(QUEUE, Seq(3));
         queues.discarded(QUEUE, Seq(5), Seq(6), 2);
         let mut taken = Vec::new();
         while queues.is_dirty() {
-            taken.extend(queues.take(4).attempts.iter().map(|(_, seq, count)| (seq.0, *count)));
+            taken.extend(queues.take(4).attempts.iter().map(|(_, seq, count)| (seq.0, count.count)));
         }
         taken.sort_unstable();
         assert_eq!(taken, [1, 2, 4, 7, 8, 9].map(|seq| (seq, 1)));
         queues.refresh_attempts(QUEUE, [Seq(2), Seq(3)].into_iter());
-        assert_eq!(queues.take(100).attempts, [(QUEUE, Seq(2), 1)]);
+        assert_eq!(queues.take(100).attempts, [(QUEUE, Seq(2), ONCE)]);
     }
 
     #[test]

@@ -99,12 +99,25 @@ pub struct QueueInfo {
     /// When its oldest ready message was published, in milliseconds since the Unix epoch. Where that message has to be read from
     /// disk first, the time of the one before it or, after a restart, of the start. None for streams.
     pub oldest_ms: Option<u64>,
+    /// Bytes of their bodies; nobody counts those of a stream.
+    pub message_bytes: Option<MessageBytes>,
     /// Its consumers.
     pub consumers: u64,
     /// One of them is the only one allowed (`basic.consume` with `exclusive`): its tag.
     pub exclusive_consumer_tag: Option<Arc<str>>,
     /// What it has counted.
     pub counters: QueueCounters,
+}
+
+/// Bytes of the bodies in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageBytes {
+    /// Of ready messages.
+    pub ready: u64,
+    /// Of messages delivered and not settled.
+    pub unacknowledged: u64,
+    /// Of both that survive a restart.
+    pub persistent: u64,
 }
 
 /// A consumer of a queue.

@@ -152,6 +152,13 @@ impl<'a> Message<'a> {
         14 + self.exchange.len() + self.routing_key.len() + self.properties.len() + self.body.len()
     }
 
+    /// Length of the body of a stored form, in bytes; 0 if `bytes` is not one.
+    #[must_use]
+    pub fn stored_body_bytes(bytes: &[u8]) -> u32 {
+        let body = Message::from_stored(bytes).map_or(0, |message| message.body.len());
+        u32::try_from(body).unwrap_or(u32::MAX)
+    }
+
     /// Reads the stored form. `None` if `bytes` is not one.
     #[must_use]
     pub fn from_stored(bytes: &'a [u8]) -> Option<Self> {

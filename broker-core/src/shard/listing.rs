@@ -8,9 +8,12 @@ use broker_store::QueueId;
 use super::registrar::REGISTRAR;
 use super::stats::ShardStats;
 use super::{Hosted, Shard};
-use crate::admin::{ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, QueueInfo, SLICE_ROWS};
+use crate::admin::{
+    ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, MessageBytes, QueueInfo, SLICE_ROWS,
+};
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
+use crate::model::queue::Bytes;
 
 /// Queues that are added up at a time.
 const STATS_QUEUES: usize = 4096;
@@ -173,6 +176,7 @@ impl Shard {
             messages_ready: hosted.machine.message_count(),
             messages_unacknowledged: hosted.machine.unacked_count() as u64,
             oldest_ms: self.oldest_of(hosted),
+            message_bytes: Some(message_bytes(hosted.machine.bytes())),
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: exclusive_consumer.map(|consumer| Arc::clone(&consumer.consumer_tag)),
             counters: hosted.counters,
@@ -193,6 +197,10 @@ impl Shard {
         }
         (rows, None)
     }
+}
+
+fn message_bytes(bytes: Bytes) -> MessageBytes {
+    MessageBytes { ready: bytes.ready(), unacknowledged: bytes.unacked(), persistent: bytes.persistent() }
 }
 
 fn slice<T>(all: impl Iterator<Item = T>, from: usize) -> (Vec<T>, Option<usize>) {

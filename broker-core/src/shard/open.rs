@@ -1,10 +1,12 @@
 //! From a data directory to the state of a shard.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use broker_store::fs::GlommioFs;
 use broker_store::{
-    Catalog, DataDir, Entry, Load, Log, LogKind, LogOptions, Position, QueueId, RecoveredQueue, Seq, StoreError,
+    Catalog, DataDir, Entry, Load, Log, LogKind, LogOptions, Position, QueueId, RecoveredQueue, Run, Seq,
+    StoreError,
 };
 use rustc_hash::FxHashMap;
 
@@ -18,6 +20,7 @@ use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
 use crate::model::deduplication;
+use crate::model::message::Message;
 use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
 
@@ -110,23 +113,28 @@ pub(super) async fn shard(
     let mut partitions = Vec::new();
     let mut recovered = FxHashMap::default();
     let mut caches = Vec::new();
+    let mut waiting = FxHashMap::default();
     let is_live = definitions.has_queue();
     for partition in placement.partitions_of(id) {
-        let recover = |path, kind| broker_store::recover(fs, path, LogOptions::new(kind), &is_live);
+        let options = |kind| LogOptions { body_of: Message::stored_body_bytes, ..LogOptions::new(kind) };
+        let recover = |path, kind| broker_store::recover(fs, path, options(kind), &is_live);
         let paths = [data_dir.durable_log(partition), data_dir.volatile_log(partition)];
-        let (durable, durable_found) = recover(&paths[0], LogKind::Durable).await?;
+        let (mut durable, durable_found) = recover(&paths[0], LogKind::Durable).await?;
         let (volatile, _) = recover(&paths[1], LogKind::Volatile).await?;
         for damage in &durable_found.damage {
             tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
         }
         found.damaged += durable_found.damage.len() as u64;
         found.segments += durable_found.segments as u64;
-        for queue in durable_found.queues {
+        for mut queue in durable_found.queues {
             if queue.queue.lane() == deduplication::LANE {
                 caches.push((partition, queue));
                 continue;
             }
             found.messages += queue.messages;
+            for (entry, ready_ms) in take_waiting(fs, &mut durable, &mut queue, now_ms).await {
+                waiting.entry(queue.queue.base()).or_insert_with(Vec::new).push((queue.queue, entry, ready_ms));
+            }
             recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
         }
         partitions.push(Partition::new(partition, Logs { durable, volatile }));
@@ -145,11 +153,13 @@ pub(super) async fn shard(
                     let found = recovered.remove(&queue).and_then(|lanes| lanes.into_iter().next());
                     shard.host_stream(queue, *partition, found);
                 }
-                _ => shard.host(
-                    queue,
-                    *partition,
-                    machine_of(QueueRef { queue, shard: id }, &mut recovered, now_ms),
-                ),
+                _ => {
+                    let mut machine = machine_of(QueueRef { queue, shard: id }, &mut recovered, now_ms);
+                    for (lane, entry, ready_ms) in waiting.remove(&queue).into_iter().flatten() {
+                        machine.recovered_waiting(lane, &entry, ready_ms);
+                    }
+                    shard.host(queue, *partition, machine);
+                }
             }
         }
     }
@@ -164,6 +174,57 @@ pub(super) async fn shard(
         shard.registrar.queue_ids = std::mem::take(&mut ids);
     }
     Ok((shard, found))
+}
+
+/// Takes messages out of the runs of a lane that are not to be delivered before some time to come (`x-delayed-retry-type`). Of a run that
+/// cannot be read all are ready at once.
+async fn take_waiting(fs: &GlommioFs, log: &mut Log, lane: &mut RecoveredQueue, now_ms: u64) -> Vec<(Entry, u64)> {
+    let attempts = lane.attempts.iter().filter(|(_, attempt)| attempt.ready_ms > now_ms);
+    let waits: BTreeMap<Seq, u64> = attempts.map(|(seq, attempt)| (*seq, attempt.ready_ms)).collect();
+    let mut taken = Vec::new();
+    if waits.is_empty() {
+        return taken;
+    }
+    let mut runs = Vec::with_capacity(lane.runs.len());
+    for run in std::mem::take(&mut lane.runs) {
+        if waits.range(run.first..=run.last).next().is_none() {
+            runs.push(run);
+            continue;
+        }
+        let Some(entries) = entries_of(fs, log, lane.queue, &run).await else {
+            tracing::warn!(queue = lane.queue.0, "messages that waited to be delivered again are ready at once");
+            runs.push(run);
+            continue;
+        };
+        for part in entries.split(|entry| waits.contains_key(&entry.seq)) {
+            let (Some(first), Some(last)) = (part.first(), part.last()) else {
+                continue;
+            };
+            runs.push(Run {
+                segment: run.segment,
+                first: first.seq,
+                last: last.seq,
+                count: u32::try_from(part.len()).unwrap_or(u32::MAX),
+                bytes: part.iter().map(|entry| u64::from(entry.position.length)).sum(),
+            });
+        }
+        taken.extend(entries.iter().filter_map(|entry| Some((*entry, *waits.get(&entry.seq)?))));
+    }
+    lane.runs = runs;
+    lane.body_bytes -= taken.iter().map(|(entry, _)| u64::from(entry.body)).sum::<u64>();
+    taken
+}
+
+/// All entries of a run; nothing if its index cannot be read.
+async fn entries_of(fs: &GlommioFs, log: &mut Log, lane: QueueId, run: &Run) -> Option<Vec<Entry>> {
+    for _ in 0..READ_ATTEMPTS {
+        let mut entries = Vec::new();
+        match log.load(lane, run, run.first, usize::MAX, &mut entries) {
+            Load::Loaded => return Some(entries),
+            Load::NeedsPageIn => carry_out(fs, log).await,
+        }
+    }
+    None
 }
 
 /// The records of a lane that is kept in memory. Those that cannot be read are left out.

@@ -15,7 +15,9 @@ use crate::ids::{ConnectionKey, PartitionId, QueueId, QueueRef, ShardId};
 use crate::model::arguments::{check_field, type_name};
 use crate::model::binding::BindingDefinition;
 use crate::model::deduplication;
-use crate::model::exchange::{ExchangeDefinition, check_declared_name, check_deletable, check_not_default};
+use crate::model::exchange::{
+    ExchangeDefinition, ExchangeType, check_declared_name, check_deletable, check_not_default,
+};
 use crate::model::permission::Access;
 use crate::model::properties::PropertiesError;
 use crate::model::queue::settings::{self, QueueType};
@@ -399,11 +401,30 @@ impl<'a> Planner<'a> {
         let found = self.topology.find_exchange(self.who.vhost, &binding.source);
         let (_, exchange) = found.ok_or_else(|| source.not_found())?;
         exchange.check_binding(&binding)?;
+        self.check_destination(exchange, &binding)?;
         if self.is_bound(&binding) {
             return Ok(Plan::Done(answer));
         }
         let changes = vec![Change::Bound { vhost: Arc::clone(self.who.vhost), binding }];
         Ok(Plan::Change { changes, answer })
+    }
+
+    /// 406, with RabbitMQ's text, for a queue that is no place for what an `x-local-random` exchange gives out.
+    fn check_destination(
+        &self,
+        source: &ExchangeDefinition,
+        binding: &BindingDefinition,
+    ) -> Result<(), ChannelError> {
+        if source.routing_type() != ExchangeType::LocalRandom || binding.destination_kind != ResourceKind::Queue {
+            return Ok(());
+        }
+        match self.topology.find_queue(self.who.vhost, &binding.destination) {
+            Some((_, row)) if row.kind != QueueType::Classic => {
+                let text = format!("Queue type {} not valid for this exchange type", row.kind.module());
+                Err(ChannelCode::PreconditionFailed.error(text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is not there is not bound: as in RabbitMQ a missing queue or exchange is no error.

@@ -388,6 +388,7 @@ impl Shard {
             paused: row.paused,
             messages_ready: hosted.machine.message_count(),
             messages_unacknowledged: hosted.machine.unacked_count(),
+            message_bytes: None,
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: None,
             oldest_ms: None,

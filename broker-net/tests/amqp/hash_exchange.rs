@@ -145,6 +145,13 @@ fn arguments_and_keys_are_checked_406() {
             .exchange_bind("amq.fanout".into(), "x".into(), "".into(), options, FieldTable::default())
             .await;
         assert_eq!(error_of(refused), (406, "PRECONDITION_FAILED - Destination not found".into()));
+        for kind in ["quorum", "stream"] {
+            let session = broker.open().await;
+            session.declare_with(kind, &[("x-queue-type", string(kind))]).await.unwrap();
+            let text =
+                format!("PRECONDITION_FAILED - Queue type rabbit_{kind}_queue not valid for this exchange type");
+            assert_eq!(error_of(bind(&session, kind, "").await), (406, text));
+        }
     });
 }
 

@@ -4,7 +4,8 @@ use lapin::options::BasicRejectOptions;
 use lapin::types::AMQPValue;
 
 use crate::harness::{
-    Session, Settings, body, error_of, get, long_string, message_count, next, own_process, persistent, scenario,
+    Broker, Management, Session, Settings, body, error_of, get, long_string, message_count, next, own_process,
+    persistent, scenario,
 };
 
 fn int(number: i32) -> AMQPValue {
@@ -162,6 +163,42 @@ fn limits_hold_after_kill_9() {
         // What is to be dropped has to be read from disk first.
         session.wait_for_count("limited", 3).await;
         assert_eq!(session.drain("limited").await, ["22222", "33333", "44444"]);
+    });
+}
+
+#[test]
+fn bytes_are_exact_after_kill_9() {
+    own_process(&["--shards", "2"], async |broker| {
+        let session = broker.open().await;
+        let settings = [("x-max-length-bytes", int(3000)), ("x-overflow", long_string("reject-publish"))];
+        declare_limited(&session, &settings).await;
+        // Bodies and properties of every size, some of them gone before the crash.
+        let padding = |length: usize| "x".repeat(length);
+        for (body, id) in [(1, 200), (1000, 0), (500, 90), (10, 1), (700, 3)] {
+            let properties = persistent().with_message_id(padding(id).into());
+            assert!(session.put("limited", &padding(body), properties).await);
+        }
+        let gone = get(&session, "limited").await.expect("a message");
+        gone.acker.ack(lapin::options::BasicAckOptions::default()).await.unwrap();
+        let bytes = |broker: &Broker| {
+            let row = Management::new(broker.http).get("queues/%2F/limited").body;
+            ["", "_ready", "_unacknowledged", "_persistent"]
+                .map(|what| row[format!("message_bytes{what}")].as_u64().unwrap())
+        };
+        let _held = get(&session, "limited").await.expect("a message");
+        assert_eq!(bytes(broker), [2210, 1210, 1000, 2210]);
+        session.put("limited", "transient", lapin::BasicProperties::default()).await;
+        assert_eq!(bytes(broker), [2219, 1219, 1000, 2210]);
+        assert!(broker.stop().await.success());
+        broker.restart();
+        broker.crash();
+        assert_eq!(bytes(broker), [2210, 2210, 0, 2210]);
+        let session = broker.open().await;
+        session.confirm().await;
+        assert!(session.put("limited", &padding(790), persistent()).await);
+        assert!(!session.put("limited", "1", persistent()).await);
+        session.drain("limited").await;
+        assert_eq!(bytes(broker), [0; 4]);
     });
 }
 

@@ -4,7 +4,9 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
 
-use crate::harness::{body, error_of, get, message_count, next, publish, scenario, table};
+use crate::harness::{
+    body, error_of, get, long_string, message_count, next, persistent, publish, scenario, table,
+};
 
 async fn declare_single(channel: &Channel, queue: &str) {
     let arguments = table([("x-single-active-consumer", AMQPValue::Boolean(true))]);
@@ -65,5 +67,35 @@ fn exclusive_consumer_is_refused_and_get_is_not() {
         let refused = session.basic_consume("single".into(), "".into(), options, FieldTable::default()).await;
         let text = "ACCESS_REFUSED - queue 'single' in vhost '/' in exclusive use";
         assert_eq!(error_of(refused), (403, text.to_owned()));
+    });
+}
+
+#[test]
+fn consumer_of_higher_priority_takes_over_a_quorum_queue_and_no_classic_one() {
+    scenario(async |broker| {
+        for (kind, taken_over) in [("quorum", true), ("classic", false)] {
+            let session = broker.open().await;
+            let single =
+                [("x-single-active-consumer", AMQPValue::Boolean(true)), ("x-queue-type", long_string(kind))];
+            let queue = format!("single-{kind}");
+            session.declare_with(&queue, &single).await.unwrap();
+            session.confirm().await;
+            let mut low = consume(&session, &queue, "low").await;
+            session.put(&queue, "1", persistent()).await;
+            let held = next(&mut low).await;
+            let priority = table([("x-priority", AMQPValue::LongInt(5))]);
+            let other = session.connection.create_channel().await.unwrap();
+            let options = BasicConsumeOptions::default();
+            let mut high =
+                other.basic_consume(queue.as_str().into(), "high".into(), options, priority).await.unwrap();
+            session.put(&queue, "2", persistent()).await;
+            if taken_over {
+                // Nobody gets it while the first one holds a message.
+                assert_eq!(message_count(&session, &queue).await, 1);
+            }
+            held.ack(BasicAckOptions::default()).await.unwrap();
+            let expected = if taken_over { &mut high } else { &mut low };
+            assert_eq!(body(&next(expected).await), "2");
+        }
     });
 }

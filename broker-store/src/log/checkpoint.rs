@@ -5,6 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::attempts::Attempt;
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, SegmentId};
 use crate::queues::Queues;
@@ -31,7 +32,7 @@ pub(super) struct CheckpointQueue {
     pub(super) dead: DeadSet,
     pub(super) delivered: u64,
     /// How often messages were delivered and came back.
-    pub(super) attempts: Vec<(u64, u32)>,
+    pub(super) attempts: Vec<(u64, Attempt)>,
 }
 
 /// Writes down the queues that have live messages.
@@ -51,9 +52,9 @@ pub(super) fn encode(queues: &Queues, covers: SegmentId) -> Vec<u8> {
             out.extend_from_slice(&first.to_le_bytes());
             out.extend_from_slice(&last.to_le_bytes());
         }
-        for (seq, count) in state.attempts() {
+        for (seq, attempt) in state.attempts() {
             out.extend_from_slice(&seq.to_le_bytes());
-            out.extend_from_slice(&u64::from(count).to_le_bytes());
+            out.extend_from_slice(&attempt.to_stored().to_le_bytes());
         }
     }
     let crc = crc32fast::hash(&out[16..]);
@@ -96,7 +97,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
         rest = behind;
         let mut dead = DeadSet::default();
         ranges.chunks_exact(16).for_each(|range| dead.insert(u64_at(range, 0), u64_at(range, 8)));
-        let attempts = attempts.chunks_exact(16).map(|attempt| (u64_at(attempt, 0), u32_at(attempt, 8))).collect();
+        let attempts = attempts
+            .chunks_exact(16)
+            .map(|attempt| (u64_at(attempt, 0), Attempt::from_stored(u64_at(attempt, 8))));
+        let attempts = attempts.collect();
         let state = CheckpointQueue { dead, delivered: u64_at(queue, 8), attempts };
         checkpoint.queues.insert(QueueId(u64_at(queue, 0)), state);
     }
@@ -107,6 +111,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
 mod tests {
     use super::*;
     use crate::Seq;
+
+    fn attempt(seq: u64) -> Attempt {
+        Attempt { count: 3, ready_ms: 10 + seq }
+    }
 
     #[test]
     fn a_checkpoint_reads_back_without_queues_that_have_nothing_live() {
@@ -121,7 +129,7 @@ mod tests {
         queues.acked(QueueId(2), Seq(1));
         queues.delivered(QueueId(1), Seq(8));
         for seq in [4, 5, 6] {
-            queues.attempted(QueueId(1), Seq(seq), 10 + u32::try_from(seq).unwrap());
+            queues.attempted(QueueId(1), Seq(seq), attempt(seq));
         }
         let mut bytes = encode(&queues, SegmentId(4));
         let checkpoint = decode(&bytes).unwrap();
@@ -129,7 +137,7 @@ mod tests {
         let queue = &checkpoint.queues[&QueueId(1)];
         assert_eq!(queue.dead.ranges().collect::<Vec<_>>(), [(0, 2), (5, 5), (7, 7)]);
         assert_eq!(queue.delivered, 8);
-        assert_eq!(queue.attempts, [(4, 14), (6, 16)]);
+        assert_eq!(queue.attempts, [(4, attempt(4)), (6, attempt(6))]);
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(decode(&bytes), Err(Unreadable::Damaged));
     }

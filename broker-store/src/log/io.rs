@@ -79,7 +79,7 @@ pub(super) enum Op {
     /// Brings part of a segment into memory.
     PageIn { segment: SegmentId, path: Arc<Path>, mapping: Option<Mapping>, blocks: Range<usize>, written: u32 },
     /// Brings an index into memory and checks it.
-    PageInIndex { segment: SegmentId, path: Arc<Path>, data: Arc<Path> },
+    PageInIndex { segment: SegmentId, path: Arc<Path>, data: Arc<Path>, body_of: fn(&[u8]) -> u32 },
     /// Removes a segment.
     Remove { dead: Dead, sync: bool },
     /// Replaces the checkpoint.

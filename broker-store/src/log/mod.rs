@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::attempts::Attempt;
 use crate::error::StoreError;
 use crate::ids::{Lsn, Position, QueueId, SegmentId, Seq};
 use crate::queues::Queues;
@@ -61,6 +62,8 @@ pub struct Entry {
     pub seq: Seq,
     /// Its record.
     pub position: Position,
+    /// Length of its body, in bytes.
+    pub body: u32,
 }
 
 /// The live messages of one queue between two sequence numbers, all in one sealed segment. No other segment holds
@@ -208,13 +211,14 @@ impl Log {
         }
     }
 
-    /// Appends one record for all `targets`, with `payload` joined together. The sequence numbers of a queue must
+    /// Appends one record for all `targets`, with `payload` joined together; its last part is the body. The sequence numbers of a queue must
     /// ascend from call to call.
     ///
     /// # Errors
     /// [`StoreError::Full`] when no room is prepared, [`StoreError::TooLarge`], [`StoreError::Poisoned`].
     pub fn append(&mut self, targets: &[(QueueId, Seq)], payload: &[&[u8]]) -> Result<Appended, StoreError> {
-        let appended = self.put(None, targets, payload)?;
+        let body = payload.last().map_or(0, |body| len32(body.len()));
+        let appended = self.put(None, targets, payload, body)?;
         for &(queue, seq) in targets {
             self.queues.appended(queue, seq);
         }
@@ -227,6 +231,7 @@ impl Log {
         origin: Option<SegmentId>,
         targets: &[(QueueId, Seq)],
         payload: &[&[u8]],
+        body_bytes: u32,
     ) -> Result<Appended, StoreError> {
         let prefix = if origin.is_some() { 8 } else { 0 };
         let body = prefix + targets.len() * TARGET + payload.iter().map(|part| part.len()).sum::<usize>();
@@ -239,7 +244,7 @@ impl Log {
         let position = Position { segment: active.id, offset, length };
         let origin = origin.unwrap_or(active.id);
         for &(queue, seq) in targets {
-            active.builder.items.push(Item { queue, origin, seq, offset, length });
+            active.builder.items.push(Item { queue, origin, seq, offset, length, body: body_bytes });
         }
         let count = len32(targets.len());
         let bytes = u64::from(length) * u64::from(count);
@@ -365,10 +370,10 @@ impl Log {
         }
     }
 
-    /// A live message was delivered `count` times so far and came back each time. Written like an ack, and recovered with the queue.
-    pub fn attempted(&mut self, queue: QueueId, seq: Seq, count: u32) {
+    /// A live message was delivered so often and came back each time. Written like an ack, and recovered with the queue.
+    pub fn attempted(&mut self, queue: QueueId, seq: Seq, attempt: Attempt) {
         if self.options.kind == LogKind::Durable {
-            self.queues.attempted(queue, seq, count);
+            self.queues.attempted(queue, seq, attempt);
         }
     }
 

@@ -21,13 +21,16 @@ pub struct LogOptions {
     /// Messages (one per queue) and ack ranges after which a segment is sealed though it has room: bounds the memory for
     /// its index. Default 262 144.
     pub max_segment_records: u32,
+    /// Length of the body in a payload, in bytes: of a record that is read. Of one that is appended it is the last part. Default: all
+    /// of the payload.
+    pub body_of: fn(&[u8]) -> u32,
 }
 
 impl LogOptions {
     /// The default sizes.
     #[must_use]
     pub fn new(kind: LogKind) -> Self {
-        Self { kind, segment_bytes: 64 << 20, window_bytes: 8 << 20, max_segment_records: 262_144 }
+        Self { kind, segment_bytes: 64 << 20, window_bytes: 8 << 20, max_segment_records: 262_144, body_of: whole }
     }
 
     /// Bytes at the end of a segment that only acks may use.
@@ -37,4 +40,9 @@ impl LogOptions {
             LogKind::Volatile => 0,
         }
     }
+}
+
+/// A payload that is nothing but body.
+fn whole(payload: &[u8]) -> u32 {
+    u32::try_from(payload.len()).unwrap_or(u32::MAX)
 }

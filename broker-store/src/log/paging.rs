@@ -156,7 +156,8 @@ impl Log {
                     Op::PageIn { segment: segment_id, path, mapping, blocks, written }
                 }
                 PageRequest::Index(segment) => {
-                    Op::PageInIndex { segment, path: index_path(&self.dir, segment), data: path }
+                    let body_of = self.options.body_of;
+                    Op::PageInIndex { segment, path: index_path(&self.dir, segment), data: path, body_of }
                 }
             });
         }

@@ -31,8 +31,8 @@ pub async fn perform<F: Fs>(fs: &F, op: IoOp) -> IoDone {
             let range = blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES;
             Done::PageIn { segment, blocks, written, result: page_in(fs, &path, mapping, range).await }
         }
-        Op::PageInIndex { segment, path, data } => {
-            Done::PageInIndex { segment, result: page_in_index(fs, segment, &path, &data).await }
+        Op::PageInIndex { segment, path, data, body_of } => {
+            Done::PageInIndex { segment, result: page_in_index(fs, segment, &path, &data, body_of).await }
         }
         Op::Remove { dead, sync } => Done::Remove { result: remove(fs, &dead, sync).await },
         Op::Checkpoint { path, bytes, covers } => {
@@ -153,6 +153,7 @@ async fn page_in_index<F: Fs>(
     segment: SegmentId,
     path: &Path,
     data: &Path,
+    body_of: fn(&[u8]) -> u32,
 ) -> Result<Mapping, StoreError> {
     let mapping = page_in(fs, path, None, 0..usize::MAX).await?;
     let checked = fs.run_blocking({
@@ -165,7 +166,7 @@ async fn page_in_index<F: Fs>(
     let bytes = page_in(fs, data, None, 0..usize::MAX).await?;
     let build = move || -> IndexBuilder {
         let survey = scan::survey(&bytes, segment);
-        let mut builder = scan::index(&bytes, segment, &survey.pieces);
+        let mut builder = scan::index(&bytes, segment, &survey.pieces, body_of);
         builder.synced = survey.synced;
         builder
     };

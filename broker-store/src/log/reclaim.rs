@@ -17,6 +17,15 @@ const REWRITE_STEP_BYTES: usize = 1 << 20;
 /// Segments that may be used beyond twice what live messages need.
 const SPARE_SEGMENTS: u64 = 4;
 
+/// A message that was copied.
+#[derive(Clone, Copy, Debug)]
+struct Copied {
+    position: Position,
+    /// Length of the record that was copied.
+    length: u32,
+    body: u32,
+}
+
 /// A segment whose live messages are appended again.
 #[derive(Debug)]
 pub(super) struct Rewrite {
@@ -27,8 +36,8 @@ pub(super) struct Rewrite {
     /// All is read, or it cannot be read further.
     finished: bool,
     last_lsn: Lsn,
-    /// The copies, until the owner of the log is told: where, and the length of the record that was copied.
-    copies: BTreeMap<QueueId, BTreeMap<Seq, (Position, u32)>>,
+    /// The copies, until the owner of the log is told.
+    copies: BTreeMap<QueueId, BTreeMap<Seq, Copied>>,
 }
 
 impl Rewrite {
@@ -37,7 +46,7 @@ impl Rewrite {
         if segment != self.segment {
             return None;
         }
-        self.copies.get_mut(&queue)?.remove(&seq).map(|(copy, _)| copy)
+        self.copies.get_mut(&queue)?.remove(&seq).map(|copy| copy.position)
     }
 
     /// The same for a run.
@@ -48,7 +57,7 @@ impl Rewrite {
         if run.segment != self.segment {
             return Vec::new();
         }
-        let gone = copies.range(run.first..=run.last).map(|(_, &(copy, _))| copy).collect();
+        let gone = copies.range(run.first..=run.last).map(|(_, copy)| copy.position).collect();
         copies.retain(|seq, _| !(run.first..=run.last).contains(seq));
         gone
     }
@@ -239,14 +248,16 @@ impl Log {
         if targets.is_empty() {
             return done;
         }
-        let Ok(copy) = self.put(Some(record.origin()), &targets, &[record.payload()]) else {
+        let body = (self.options.body_of)(record.payload());
+        let Ok(copy) = self.put(Some(record.origin()), &targets, &[record.payload()], body) else {
             return Step::Later;
         };
         self.figures.rewritten_bytes += u64::from(copy.position.length);
         if let Some(rewrite) = &mut self.rewrite {
             rewrite.last_lsn = copy.lsn;
             for (queue, seq) in targets {
-                rewrite.copies.entry(queue).or_default().insert(seq, (copy.position, length));
+                let copied = Copied { position: copy.position, length, body };
+                rewrite.copies.entry(queue).or_default().insert(seq, copied);
             }
         }
         done
@@ -265,11 +276,12 @@ impl Log {
             }
             return None;
         };
-        let bytes = copies.values().map(|&(_, length)| u64::from(length)).sum();
+        let bytes = copies.values().map(|copy| u64::from(copy.length)).sum();
         self.release_many(from, len32(copies.len()), bytes);
         self.queues.refresh_delivered(queue);
         self.queues.refresh_attempts(queue, copies.keys().copied());
-        let entries: Vec<Entry> = copies.into_iter().map(|(seq, (position, _))| Entry { seq, position }).collect();
+        let entry = |(seq, Copied { position, body, .. })| Entry { seq, position, body };
+        let entries: Vec<Entry> = copies.into_iter().map(entry).collect();
         if entries.is_empty() { self.next_moved() } else { Some(LogEvent::Moved { queue, from, entries }) }
     }
 }

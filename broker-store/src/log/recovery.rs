@@ -226,7 +226,7 @@ impl<F: Fs> Recovery<'_, F> {
             return Ok(false);
         };
         let used = last.end;
-        let mut builder = scan::index(&found.bytes, id, &pieces);
+        let mut builder = scan::index(&found.bytes, id, &pieces, self.options.body_of);
         builder.synced = found.survey.synced;
         let (body, header) = self.fs.run_blocking(move || builder.encode()).await;
         let unsynced = scan::offset_after(&found.bytes, &pieces, synced);
@@ -297,8 +297,8 @@ impl<F: Fs> Recovery<'_, F> {
         for (&queue, state) in checkpoint.queues.iter().filter(|(queue, _)| is_live_queue(**queue)) {
             let (dead, last) = (state.dead.clone(), state.dead.last());
             let attempts = state.attempts.iter().copied().collect();
-            traces
-                .insert(queue, QueueTrace { dead, delivered: state.delivered, last, runs: Vec::new(), attempts });
+            let known = QueueTrace { dead, delivered: state.delivered, last, attempts, ..QueueTrace::default() };
+            traces.insert(queue, known);
         }
         let views: Vec<(SegmentId, IndexView<'_>)> = self
             .found
@@ -315,8 +315,8 @@ impl<F: Fs> Recovery<'_, F> {
                 let trace = traces.entry(queue).or_default();
                 trace.delivered = trace.delivered.max(up_to.0);
             }
-            for (queue, seq, count) in view.attempts().filter(|(queue, ..)| is_live_queue(*queue)) {
-                traces.entry(queue).or_default().attempted(seq.0, count);
+            for (queue, seq, attempt) in view.attempts().filter(|(queue, ..)| is_live_queue(*queue)) {
+                traces.entry(queue).or_default().attempted(seq.0, attempt);
             }
         }
         let mut doubled = Vec::new();
@@ -380,7 +380,8 @@ impl<F: Fs> Recovery<'_, F> {
             if live > 0 {
                 log.queues.restore(queue, trace.all_dead(), trace.last, live, trace.delivered);
                 if !trace.attempts.is_empty() {
-                    log.queues.restore_attempts(queue, trace.attempts.iter().map(|(&seq, &count)| (seq, count)));
+                    log.queues
+                        .restore_attempts(queue, trace.attempts.iter().map(|(&seq, &attempt)| (seq, attempt)));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Run;
+use crate::attempts::Attempt;
 use crate::dead::DeadSet;
 use crate::ids::{QueueId, Seq};
 use crate::segment::format::len32;
@@ -19,12 +20,14 @@ pub struct RecoveredQueue {
     pub next_seq: Seq,
     /// Messages up to here had been delivered.
     pub delivered_up_to: Seq,
-    /// How often messages were delivered and came back, ascending by number.
-    pub attempts: Vec<(Seq, u32)>,
+    /// What became of the deliveries of messages that came back, ascending by number.
+    pub attempts: Vec<(Seq, Attempt)>,
     /// How many messages there are.
     pub messages: u64,
     /// Sum of the lengths of their records, in bytes.
     pub bytes: u64,
+    /// Sum of the lengths of their bodies, in bytes.
+    pub body_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -34,14 +37,16 @@ pub(super) struct QueueTrace {
     /// Largest number seen anywhere.
     pub(super) last: u64,
     pub(super) runs: Vec<Run>,
-    pub(super) attempts: BTreeMap<u64, u32>,
+    pub(super) attempts: BTreeMap<u64, Attempt>,
+    /// Sum of the lengths of the bodies in the runs.
+    pub(super) body_bytes: u64,
 }
 
 impl QueueTrace {
-    /// Notes how often a message was delivered: counts only grow.
-    pub(super) fn attempted(&mut self, seq: u64, count: u32) {
+    /// Notes how often a message was delivered: counts only grow, and the last time counts.
+    pub(super) fn attempted(&mut self, seq: u64, attempt: Attempt) {
         let known = self.attempts.entry(seq).or_default();
-        *known = count.max(*known);
+        *known = attempt.max(*known);
     }
 
     /// Forgets the attempts of messages that are dead.
@@ -57,9 +62,10 @@ impl QueueTrace {
 
     /// Adds a run. False if some of its messages are in an older segment too: it was being rewritten when the log
     /// ended, still has all that was live in it, and so its copies count for nothing.
-    pub(super) fn add(&mut self, queue: QueueId, run: Run, view: &IndexView<'_>) -> bool {
+    pub(super) fn add(&mut self, queue: QueueId, (run, body_bytes): (Run, u64), view: &IndexView<'_>) -> bool {
         if self.runs.last().is_none_or(|last| last.last < run.first) {
             self.runs.push(run);
+            self.body_bytes += body_bytes;
             return true;
         }
         let mut whole = true;
@@ -84,6 +90,7 @@ impl QueueTrace {
                 continue;
             };
             let bytes = entries.iter().map(|entry| u64::from(entry.position.length)).sum();
+            self.body_bytes += entries.iter().map(|entry| u64::from(entry.body)).sum::<u64>();
             let piece =
                 Run { segment: run.segment, first: first.seq, last: last.seq, count: len32(entries.len()), bytes };
             let at = self.runs.partition_point(|old| old.first < piece.first);
@@ -110,7 +117,8 @@ impl QueueTrace {
             next_seq: Seq(self.last + 1),
             delivered_up_to: Seq(self.delivered),
             messages: self.runs.iter().map(|run| u64::from(run.count)).sum(),
-            attempts: self.attempts.iter().map(|(&seq, &count)| (Seq(seq), count)).collect(),
+            attempts: self.attempts.iter().map(|(&seq, &attempt)| (Seq(seq), attempt)).collect(),
+            body_bytes: self.body_bytes,
             bytes: self.runs.iter().map(|run| run.bytes).sum(),
             runs: self.runs,
         }

@@ -3,6 +3,7 @@
 //! A segment opens with a header of [`SEGMENT_HEADER`] bytes; records follow, each at a multiple of [`ALIGN`].
 //! Every record names its segment, so what a recycled file held before is recognised as stale.
 
+use crate::attempts::Attempt;
 use crate::ids::{Lsn, QueueId, SegmentId, Seq};
 
 /// Records start at multiples of this, in bytes.
@@ -206,7 +207,7 @@ impl<'a> Record<'a> {
     }
 
     /// Messages and how often they were delivered.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, u32)> + use<'a> {
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, Attempt)> + use<'a> {
         self.bytes[self.items_start()..self.items_end()].chunks_exact(ATTEMPT).map(attempt_at)
     }
 
@@ -259,14 +260,14 @@ pub(crate) fn put_ack_range(out: &mut Vec<u8>, (queue, first, last): (QueueId, S
 }
 
 /// Appends how often a message was delivered.
-pub(crate) fn put_attempt(out: &mut Vec<u8>, (queue, seq, count): (QueueId, Seq, u32)) {
+pub(crate) fn put_attempt(out: &mut Vec<u8>, (queue, seq, attempt): (QueueId, Seq, Attempt)) {
     put_target(out, queue, seq);
-    out.extend_from_slice(&u64::from(count).to_le_bytes());
+    out.extend_from_slice(&attempt.to_stored().to_le_bytes());
 }
 
 /// Reads what [`put_attempt`] wrote.
-pub(crate) fn attempt_at(bytes: &[u8]) -> (QueueId, Seq, u32) {
-    (QueueId(u64_at(bytes, 0)), Seq(u64_at(bytes, 8)), u32_at(bytes, 16))
+pub(crate) fn attempt_at(bytes: &[u8]) -> (QueueId, Seq, Attempt) {
+    (QueueId(u64_at(bytes, 0)), Seq(u64_at(bytes, 8)), Attempt::from_stored(u64_at(bytes, 16)))
 }
 
 #[cfg(test)]

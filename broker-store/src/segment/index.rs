@@ -12,16 +12,17 @@ use std::ops::Range;
 use super::format::{
     self, ACK_RANGE, ATTEMPT, TARGET, len32, put_ack_range, put_attempt, put_target, u32_at, u64_at,
 };
+use crate::attempts::Attempt;
 use crate::dead::DeadSet;
 use crate::ids::{Lsn, Position, QueueId, SegmentId, Seq};
 use crate::log::{Entry, Run};
 
 /// Length of the header, in bytes.
 pub(crate) const INDEX_HEADER: usize = 88;
-const STRETCH: usize = 40;
-const ENTRY: usize = 16;
+const STRETCH: usize = 48;
+const ENTRY: usize = 20;
 const MAGIC: [u8; 8] = *b"RINGMQ\0i";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A message of one queue in the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,8 @@ pub(crate) struct Item {
     pub(crate) seq: Seq,
     pub(crate) offset: u32,
     pub(crate) length: u32,
+    /// Length of the body, in bytes.
+    pub(crate) body: u32,
 }
 
 /// What is known of a segment while it is written.
@@ -41,7 +44,7 @@ pub(crate) struct IndexBuilder {
     pub(crate) items: Vec<Item>,
     pub(crate) acks: Vec<(QueueId, Seq, Seq)>,
     pub(crate) delivered: Vec<(QueueId, Seq)>,
-    pub(crate) attempts: Vec<(QueueId, Seq, u32)>,
+    pub(crate) attempts: Vec<(QueueId, Seq, Attempt)>,
     pub(crate) first_lsn: Lsn,
     pub(crate) last_lsn: Lsn,
     /// The largest LSN that a batch mark of the segment says is synced.
@@ -103,6 +106,7 @@ impl IndexBuilder {
             body.extend_from_slice(&item.seq.0.to_le_bytes());
             body.extend_from_slice(&item.offset.to_le_bytes());
             body.extend_from_slice(&item.length.to_le_bytes());
+            body.extend_from_slice(&item.body.to_le_bytes());
         }
         let counts = [stretches.len(), acks.len(), self.delivered.len(), items.len()];
         let header = self.header(counts, crc32fast::hash(&body[..checked]), crc32fast::hash(&body[checked..]));
@@ -148,6 +152,8 @@ fn put_stretch(out: &mut Vec<u8>, items: &[Item], range: &Range<usize>) {
     put_target(out, items[range.start].queue, items[range.start].seq);
     out.extend_from_slice(&items[range.end - 1].seq.0.to_le_bytes());
     out.extend_from_slice(&bytes.to_le_bytes());
+    let bodies: u64 = items[range.clone()].iter().map(|item| u64::from(item.body)).sum();
+    out.extend_from_slice(&bodies.to_le_bytes());
     out.extend_from_slice(&len32(range.start).to_le_bytes());
     out.extend_from_slice(&len32(range.len()).to_le_bytes());
 }
@@ -176,6 +182,8 @@ pub(crate) struct Stretch {
     pub(crate) last: Seq,
     /// Sum of the record lengths.
     pub(crate) bytes: u64,
+    /// Sum of the lengths of the bodies.
+    pub(crate) body_bytes: u64,
     start: u32,
     pub(crate) count: u32,
 }
@@ -265,7 +273,7 @@ impl<'a> IndexView<'a> {
     }
 
     /// How often messages were delivered, as the segment records it; the last of several counts of a message is the highest.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, u32)> + use<'a> {
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (QueueId, Seq, Attempt)> + use<'a> {
         self.bytes[self.attempts_at()..self.entries_at()].chunks_exact(ATTEMPT).map(format::attempt_at)
     }
 
@@ -282,15 +290,16 @@ impl<'a> IndexView<'a> {
             first: Seq(u64_at(bytes, 8)),
             last: Seq(u64_at(bytes, 16)),
             bytes: u64_at(bytes, 24),
-            start: u32_at(bytes, 32),
-            count: u32_at(bytes, 36),
+            body_bytes: u64_at(bytes, 32),
+            start: u32_at(bytes, 40),
+            count: u32_at(bytes, 44),
         }
     }
 
     fn entry(&self, at: usize) -> Entry {
         let bytes = &self.bytes[self.entries_at() + at * ENTRY..][..ENTRY];
         let position = Position { segment: self.segment, offset: u32_at(bytes, 8), length: u32_at(bytes, 12) };
-        Entry { seq: Seq(u64_at(bytes, 0)), position }
+        Entry { seq: Seq(u64_at(bytes, 0)), position, body: u32_at(bytes, 16) }
     }
 
     /// The entries of a stretch from `from` on.
@@ -336,17 +345,18 @@ impl<'a> IndexView<'a> {
         }
     }
 
-    /// What is live of a stretch. Touches its entries only if some are dead.
-    pub(crate) fn live_run(&self, stretch: &Stretch, dead: &DeadSet) -> Option<Run> {
+    /// What is live of a stretch, and the bytes of its bodies. Touches its entries only if some are dead.
+    pub(crate) fn live_run(&self, stretch: &Stretch, dead: &DeadSet) -> Option<(Run, u64)> {
         let (first, last) = (stretch.first, stretch.last);
         let mut run = Run { segment: self.segment, first, last, count: stretch.count, bytes: stretch.bytes };
         if !dead.touches(first.0, last.0) {
-            return Some(run);
+            return Some((run, stretch.body_bytes));
         }
         if dead.covers(first.0, last.0) {
             return None;
         }
         (run.count, run.bytes) = (0, 0);
+        let mut body_bytes = 0;
         let from = Seq(dead.range_of(first.0).map_or(first.0, |(_, end)| end + 1));
         for entry in self.entries_of(stretch, from).filter(|entry| !dead.contains(entry.seq.0)) {
             if run.count == 0 {
@@ -355,19 +365,25 @@ impl<'a> IndexView<'a> {
             run.last = entry.seq;
             run.count += 1;
             run.bytes += u64::from(entry.position.length);
+            body_bytes += u64::from(entry.body);
         }
-        (run.count > 0).then_some(run)
+        (run.count > 0).then_some((run, body_bytes))
     }
 }
 
-/// Adds a record that was read to what is known of its segment.
-pub(crate) fn add_record(builder: &mut IndexBuilder, record: &format::Record<'_>, offset: u32) {
+/// Adds a record that was read to what is known of its segment. `body_of` finds the length of the body in a payload.
+pub(crate) fn add_record(
+    builder: &mut IndexBuilder,
+    record: &format::Record<'_>,
+    offset: u32,
+    body_of: fn(&[u8]) -> u32,
+) {
     let header = record.header;
     match header.kind {
         format::Kind::Message | format::Kind::Moved => {
-            let origin = record.origin();
+            let (origin, body) = (record.origin(), body_of(record.payload()));
             for (queue, seq) in record.targets() {
-                builder.items.push(Item { queue, origin, seq, offset, length: header.length });
+                builder.items.push(Item { queue, origin, seq, offset, length: header.length, body });
                 builder.total_bytes += u64::from(header.length);
             }
         }
@@ -388,7 +404,9 @@ mod tests {
         let mut builder = IndexBuilder::new(SegmentId(9), Lsn(1));
         for (at, &(queue, origin, seq)) in items.iter().enumerate() {
             let (queue, origin, seq) = (QueueId(queue), SegmentId(origin), Seq(seq));
-            builder.items.push(Item { queue, origin, seq, offset: u32::try_from(at).unwrap() * 8, length: 8 });
+            let offset = u32::try_from(at).unwrap() * 8;
+            let body = u32::try_from(seq.0).unwrap();
+            builder.items.push(Item { queue, origin, seq, offset, length: 8, body });
         }
         builder
     }
@@ -426,13 +444,16 @@ mod tests {
         let file = file(&builder(&[(1, 9, 5), (1, 9, 6), (1, 9, 7), (1, 9, 8)]));
         let view = IndexView::open(&file, SegmentId(9)).unwrap();
         let stretch = view.stretches().next().unwrap();
-        let live = |dead: &DeadSet| view.live_run(&stretch, dead).map(|run| (run.first.0, run.last.0, run.count));
+        let live = |dead: &DeadSet| {
+            let live = view.live_run(&stretch, dead);
+            live.map(|(run, bodies)| (run.first.0, run.last.0, run.count, bodies))
+        };
         let mut dead = DeadSet::up_to(4);
-        assert_eq!(live(&dead), Some((5, 8, 4)));
+        assert_eq!(live(&dead), Some((5, 8, 4, 26)));
         dead.insert(5, 5);
-        assert_eq!(live(&dead), Some((6, 8, 3)));
+        assert_eq!(live(&dead), Some((6, 8, 3, 21)));
         dead.insert(7, 7);
-        assert_eq!(live(&dead), Some((6, 8, 2)));
+        assert_eq!(live(&dead), Some((6, 8, 2, 14)));
         dead.insert(6, 8);
         assert_eq!(live(&dead), None);
     }

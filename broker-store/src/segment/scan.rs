@@ -83,8 +83,13 @@ pub(crate) fn offset_after(bytes: &[u8], pieces: &[Piece], lsn: Lsn) -> u32 {
     pieces.last().map_or(0, |piece| piece.end)
 }
 
-/// Builds the index of the given pieces.
-pub(crate) fn index(bytes: &[u8], segment: SegmentId, pieces: &[Piece]) -> IndexBuilder {
+/// Builds the index of the given pieces. `body_of` finds the length of the body in a payload.
+pub(crate) fn index(
+    bytes: &[u8],
+    segment: SegmentId,
+    pieces: &[Piece],
+    body_of: fn(&[u8]) -> u32,
+) -> IndexBuilder {
     let first_lsn = pieces.first().map_or(Lsn(0), |piece| piece.first_lsn);
     let mut builder = IndexBuilder::new(segment, first_lsn);
     for piece in pieces {
@@ -92,7 +97,7 @@ pub(crate) fn index(bytes: &[u8], segment: SegmentId, pieces: &[Piece]) -> Index
         while offset < piece.end as usize
             && let Some(record) = bytes.get(offset..).and_then(format::record)
         {
-            add_record(&mut builder, &record, len32(offset));
+            add_record(&mut builder, &record, len32(offset), body_of);
             offset += aligned(record.header.length as usize);
         }
     }
@@ -129,7 +134,7 @@ mod tests {
         let (bytes, _) = segment(100);
         let survey = survey(&bytes, SEGMENT);
         assert_eq!(survey.pieces.len(), 1);
-        assert_eq!(index(&bytes, SEGMENT, &survey.pieces).items.len(), 100);
+        assert_eq!(index(&bytes, SEGMENT, &survey.pieces, |_| 0).items.len(), 100);
     }
 
     #[test]
@@ -157,7 +162,7 @@ mod tests {
                 bytes[at] ^= 1 << bit;
             }
             let survey = survey(&bytes, SEGMENT);
-            let built = index(&bytes, SEGMENT, &survey.pieces);
+            let built = index(&bytes, SEGMENT, &survey.pieces, |_| 0);
             prop_assert!(built.items.windows(2).all(|pair| pair[0].seq < pair[1].seq));
         }
     }

@@ -46,7 +46,7 @@ pub(crate) struct Driver {
 }
 
 pub(crate) fn small(kind: LogKind) -> LogOptions {
-    LogOptions { segment_bytes: 16 << 10, window_bytes: 8 << 10, max_segment_records: 200, kind }
+    LogOptions { segment_bytes: 16 << 10, window_bytes: 8 << 10, max_segment_records: 200, body_of, kind }
 }
 
 pub(crate) fn open(
@@ -147,4 +147,13 @@ impl Driver {
         }
         panic!("{run:?} is never loaded");
     }
+}
+
+/// Length of the body of a payload, in bytes: what simulations append as its last part.
+pub(crate) fn body_bytes(payload: usize) -> u64 {
+    (payload - payload / 3) as u64
+}
+
+fn body_of(payload: &[u8]) -> u32 {
+    u32::try_from(body_bytes(payload.len())).unwrap()
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::env;
 
 use broker_store::fs::{Faults, SimFs};
-use broker_store::{Entry, LogEvent, LogKind, Lsn, Position, QueueId, Recovered, Seq, StoreError};
+use broker_store::{Attempt, Entry, LogEvent, LogKind, Lsn, Position, QueueId, Recovered, Seq, StoreError};
 
-use crate::harness::{Driver, Random, open, small};
+use crate::harness::{Driver, Random, body_bytes, open, small};
 
 const QUEUES: u64 = 5;
 const CRASHES: usize = 6;
@@ -52,6 +52,11 @@ struct Simulation {
     payloads: u64,
     /// Syncs are ignored, which must be noticed.
     canary: bool,
+}
+
+/// What the log is told when a message comes back for the n-th time.
+fn attempt_of(count: u32) -> Attempt {
+    Attempt { count, ready_ms: 1_000_000 * u64::from(count) }
 }
 
 fn payload(id: u64, length: usize) -> Vec<u8> {
@@ -200,10 +205,19 @@ impl Simulation {
                 (message.confirmed, message.acked, message.position) = (true, Acked::No, found[&(id, seq)]);
             }
             let trace = recovered.queues.iter().find(|trace| trace.queue == id);
-            let attempts: BTreeMap<Seq, u32> =
+            let attempts: BTreeMap<Seq, Attempt> =
                 trace.map_or_else(BTreeMap::new, |trace| trace.attempts.iter().copied().collect());
+            let bodies: u64 = queue.messages.values().map(|message| body_bytes(message.length)).sum();
+            let recovered = trace.map_or(0, |trace| trace.body_bytes);
+            if recovered != bodies {
+                return Err(format!("{id:?} has bodies of {recovered} bytes, not {bodies}"));
+            }
             for (seq, message) in &mut queue.messages {
-                let attempts = attempts.get(seq).copied().unwrap_or(0);
+                let attempt = attempts.get(seq).copied().unwrap_or_default();
+                if attempt != attempt_of(attempt.count) {
+                    return Err(format!("{id:?} {seq:?}: {attempt:?} never was"));
+                }
+                let attempts = attempt.count;
                 if !(message.attempts_synced..=message.attempts).contains(&attempts) {
                     let (synced, last) = (message.attempts_synced, message.attempts);
                     return Err(format!("{id:?} {seq:?}: {attempts} attempts, not {synced} to {last}"));
@@ -318,7 +332,7 @@ impl Simulation {
             driver.log.delivered(id, seq);
             let message = queue.messages.get_mut(&seq).unwrap();
             message.attempts += 1;
-            driver.log.attempted(id, seq, message.attempts);
+            driver.log.attempted(id, seq, attempt_of(message.attempts));
         }
     }
 
@@ -359,7 +373,7 @@ impl Simulation {
                     messages.filter(|message| message.lsn <= lsn).for_each(|message| message.confirmed = true);
                 }
                 LogEvent::Moved { queue, from, entries } => {
-                    for Entry { seq, position } in entries {
+                    for Entry { seq, position, .. } in entries {
                         let message = self.queues.get_mut(&queue).and_then(|queue| queue.messages.get_mut(&seq));
                         match message {
                             Some(message) if message.acked == Acked::No && message.position.segment == from => {

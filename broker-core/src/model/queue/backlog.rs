@@ -24,12 +24,60 @@ pub struct Entry {
     pub seq: Seq,
     /// Where its record is.
     pub position: Position,
-    /// The log that has the record.
-    pub log: LogKind,
+    /// Bytes of the record that are not body; all ones stand for so many or more.
+    overhead: u16,
     /// The lane of the queue that it is in: its priority.
     pub lane: u8,
-    /// It was delivered before.
-    pub redelivered: bool,
+    marks: u8,
+}
+
+// A backlog that is loaded has one for each message.
+const _: () = assert!(size_of::<Entry>() == 24);
+
+impl Entry {
+    const VOLATILE: u8 = 1;
+    const REDELIVERED: u8 = 2;
+
+    /// A message that was never delivered, with a body of `body` bytes.
+    #[must_use]
+    pub fn new(seq: Seq, position: Position, body: u32, log: LogKind, lane: u8) -> Self {
+        let marks = if log == LogKind::Volatile { Self::VOLATILE } else { 0 };
+        Self { seq, position, overhead: overhead(position, body), lane, marks }
+    }
+
+    /// The log that has the record.
+    #[must_use]
+    pub fn log(self) -> LogKind {
+        if self.marks & Self::VOLATILE == 0 { LogKind::Durable } else { LogKind::Volatile }
+    }
+
+    /// True if it was delivered before.
+    #[must_use]
+    pub fn redelivered(self) -> bool {
+        self.marks & Self::REDELIVERED != 0
+    }
+
+    /// The same message, which was delivered before.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { marks: self.marks | Self::REDELIVERED, ..self }
+    }
+
+    /// Length of the body, in bytes. What a message has of properties and queues beyond 64 KiB counts as body.
+    #[must_use]
+    pub fn body_bytes(self) -> u64 {
+        u64::from(self.position.length.saturating_sub(self.overhead.into()))
+    }
+
+    /// Its record has moved.
+    pub fn move_to(&mut self, moved: &broker_store::Entry) {
+        self.position = moved.position;
+        self.overhead = overhead(moved.position, moved.body);
+    }
+}
+
+fn overhead(position: Position, body: u32) -> u16 {
+    u16::try_from(position.length.saturating_sub(body)).unwrap_or(u16::MAX)
 }
 
 /// What the head of a backlog or stream is.
@@ -70,17 +118,6 @@ impl Backlog {
         self.count
     }
 
-    /// Bytes of the records of the ready messages.
-    #[must_use]
-    pub fn record_bytes(&self) -> u64 {
-        let pieces = self.durable.pieces.iter().chain(&self.volatile.pieces);
-        let bytes = pieces.map(|piece| match piece {
-            Piece::Loaded(entries) => entries.iter().map(|entry| u64::from(entry.position.length)).sum(),
-            Piece::Run(run) => run.bytes,
-        });
-        bytes.sum()
-    }
-
     /// True if no message is ready.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -90,7 +127,7 @@ impl Backlog {
     /// Adds the newest message.
     pub fn push_back(&mut self, entry: Entry) {
         self.count += 1;
-        self.stream(entry.log).push_back(entry);
+        self.stream(entry.log()).push_back(entry);
     }
 
     /// Adds a run that follows all that is in its log's stream (recovery).
@@ -102,7 +139,7 @@ impl Backlog {
     /// Puts a message back to its place in the order.
     pub fn insert(&mut self, entry: Entry) {
         self.count += 1;
-        self.stream(entry.log).insert(entry);
+        self.stream(entry.log()).insert(entry);
     }
 
     /// The oldest message, or the run that has it.
@@ -128,7 +165,7 @@ impl Backlog {
     /// Removes the entry that [`Self::head`] returned.
     pub fn pop(&mut self, entry: Entry) {
         self.count -= 1;
-        self.stream(entry.log).pop_front();
+        self.stream(entry.log()).pop_front();
     }
 
     /// Replaces the first part of the run at the head of `log` by what the log found for it: `entries`, the
@@ -277,20 +314,15 @@ impl Stream {
                 Piece::Loaded(entries) => {
                     for entry in entries.iter_mut().filter(|entry| entry.position.segment == segment) {
                         if let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq) {
-                            entry.position = moved[at].position;
+                            entry.move_to(&moved[at]);
                         }
                     }
                 }
                 Piece::Run(run) if run.segment == segment => {
                     let from = moved.partition_point(|moved| moved.seq < run.first);
                     let to = moved.partition_point(|moved| moved.seq <= run.last);
-                    let entry = |moved: &broker_store::Entry| Entry {
-                        seq: moved.seq,
-                        position: moved.position,
-                        log,
-                        lane,
-                        redelivered: false,
-                    };
+                    let entry =
+                        |moved: &broker_store::Entry| Entry::new(moved.seq, moved.position, moved.body, log, lane);
                     missing += i64::from(run.count) - i64::try_from(to - from).unwrap_or(i64::MAX);
                     *piece = Piece::Loaded(moved[from..to].iter().map(entry).collect());
                 }

@@ -6,7 +6,8 @@
 //! ring of a higher `x-priority` is empty.
 //!
 //! With a single active consumer (`x-single-active-consumer`) only one consumer, the first that came, may stand in a ring;
-//! when it goes, the next takes over: the highest priority first, then the first that came.
+//! when it goes, the next takes over: the highest priority first, then the first that came. In a quorum queue it also steps back for a newly
+//! come consumer of higher priority: it gets no more messages, and the other one takes over when all that it holds is settled.
 
 use std::sync::Arc;
 
@@ -119,12 +120,17 @@ pub struct Consumers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Single {
     active: Option<ConsumerSlot>,
+    /// It steps back for a consumer of higher priority (quorum queues).
+    steps_back: bool,
+    /// It is stepping back: it gets nothing, and holds messages still.
+    leaving: bool,
 }
 
 impl Consumers {
-    /// Has one consumer at a time get messages (`x-single-active-consumer`). To be said before the first consumer comes.
-    pub fn set_single_active(&mut self, single_active: bool) {
-        self.single_active = single_active.then(Single::default);
+    /// Has one consumer at a time get messages (`x-single-active-consumer`). `steps_back` says whether it makes way for one of higher
+    /// priority. To be said before the first consumer comes.
+    pub fn set_single_active(&mut self, single_active: bool, steps_back: bool) {
+        self.single_active = single_active.then(|| Single { steps_back, ..Single::default() });
     }
 
     /// True if only one consumer at a time gets messages.
@@ -213,6 +219,7 @@ impl Consumers {
             single.active.get_or_insert(at);
         }
         self.activate(at);
+        self.make_way();
         at
     }
 
@@ -221,6 +228,7 @@ impl Consumers {
         self.find(at, address, id)?;
         let removed = self.take_out(at);
         self.succeed();
+        self.make_way();
         Some(removed)
     }
 
@@ -236,6 +244,7 @@ impl Consumers {
             self.take_out(*at);
         }
         self.succeed();
+        self.make_way();
         mine.len()
     }
 
@@ -243,7 +252,8 @@ impl Consumers {
     pub fn take(&mut self) -> Vec<Consumer> {
         self.rings.clear();
         self.exclusive = 0;
-        self.single_active = self.single_active.map(|_| Single::default());
+        let fresh = |single: Single| Single { steps_back: single.steps_back, ..Single::default() };
+        self.single_active = self.single_active.map(fresh);
         self.slots.drain().map(|slot| slot.consumer).collect()
     }
 
@@ -278,6 +288,9 @@ impl Consumers {
             return false;
         };
         slot.unacked = slot.unacked.saturating_sub(1);
+        if self.single_active.is_some_and(|single| single.leaving) {
+            return self.make_way();
+        }
         self.activate(at)
     }
 
@@ -310,20 +323,43 @@ impl Consumers {
         if let Some(single) = &mut self.single_active
             && single.active == Some(at)
         {
-            single.active = None;
+            (single.active, single.leaving) = (None, false);
         }
         slot.consumer
     }
 
+    /// Has the single active consumer step back if one of higher priority waits; it goes on if none does any more. Returns true if one can
+    /// take a message now that could not before.
+    fn make_way(&mut self) -> bool {
+        let Some(Single { active: Some(active), steps_back: true, leaving }) = self.single_active else {
+            return false;
+        };
+        let slot = &self.slots[key_of(active)];
+        let (priority, holds) = (slot.consumer.priority, slot.unacked > 0);
+        let outranked = self.slots.iter().any(|(_, other)| other.consumer.priority > priority);
+        if !outranked {
+            self.single_active = Some(Single { active: Some(active), steps_back: true, leaving: false });
+            return leaving && self.activate(active);
+        }
+        self.deactivate(active);
+        let active = holds.then_some(active);
+        self.single_active = Some(Single { active, steps_back: true, leaving: holds });
+        if holds {
+            return false;
+        }
+        self.succeed();
+        !self.rings.is_empty()
+    }
+
     /// Finds the next single active consumer if there is none.
     fn succeed(&mut self) {
-        if !matches!(self.single_active, Some(Single { active: None })) {
+        let Some(single) = self.single_active.filter(|single| single.active.is_none()) else {
             return;
-        }
+        };
         let order = |slot: &Slot| (std::cmp::Reverse(slot.consumer.priority), slot.arrival);
         let next = self.slots.iter().min_by_key(|(_, slot)| order(slot)).map(|(key, _)| slot_of(key));
         if let Some(next) = next {
-            self.single_active = Some(Single { active: Some(next) });
+            self.single_active = Some(Single { active: Some(next), leaving: false, ..single });
             self.activate(next);
         }
     }
@@ -331,7 +367,7 @@ impl Consumers {
     /// Puts a consumer at the end of its ring if it can take a message and is not there yet.
     fn activate(&mut self, at: ConsumerSlot) -> bool {
         let slot = &self.slots[key_of(at)];
-        let waits = self.single_active.is_some_and(|single| single.active != Some(at));
+        let waits = self.single_active.is_some_and(|single| single.leaving || single.active != Some(at));
         if slot.in_ring || waits || self.paused || !slot.can_take() {
             return false;
         }
@@ -482,7 +518,7 @@ mod tests {
     #[test]
     fn single_active_consumer_is_followed_by_the_first_of_the_highest_priority() {
         let mut consumers = Consumers::default();
-        consumers.set_single_active(true);
+        consumers.set_single_active(true, false);
         let first = consumers.add(consumer(1, 0));
         consumers.add(consumer(2, 0));
         let third = consumers.add(with_priority(3, 1, 9));
@@ -505,5 +541,29 @@ mod tests {
         consumers.remove_channel(address);
         consumers.add(consumer(6, 0));
         assert_eq!(order(&mut consumers, 1), [6]);
+    }
+
+    #[test]
+    fn single_active_consumer_makes_way_when_what_it_holds_is_settled() {
+        let mut consumers = Consumers::default();
+        consumers.set_single_active(true, true);
+        let address = consumer(1, 0).address;
+        let first = consumers.add(consumer(1, 0));
+        assert_eq!(order(&mut consumers, 2), [1, 1]);
+        let second = consumers.add(with_priority(2, 0, 5));
+        assert!(!consumers.any_active());
+        assert!(!consumers.settled(first, address, ConsumerId(1)));
+        assert!(!consumers.return_window(first, address, ConsumerId(1), 1));
+        assert!(consumers.settled(first, address, ConsumerId(1)));
+        assert_eq!(order(&mut consumers, 1), [2]);
+        // Nobody makes way for an equal one, or one that goes before it has taken over.
+        consumers.add(with_priority(3, 0, 5));
+        assert_eq!(order(&mut consumers, 1), [2]);
+        let fourth = consumers.add(with_priority(4, 0, 9));
+        assert!(!consumers.any_active());
+        consumers.remove(fourth, address, ConsumerId(4));
+        assert_eq!(order(&mut consumers, 1), [2]);
+        consumers.remove(second, address, ConsumerId(2));
+        assert_eq!(order(&mut consumers, 1), [3]);
     }
 }

@@ -75,12 +75,9 @@ impl Lane {
 
     fn take_loaded(&mut self, log: LogKind, run: &Run, found: &[broker_store::Entry]) {
         let (lane, delivered) = (self.level(), self.delivered);
-        let entries = found.iter().map(|entry| Entry {
-            seq: entry.seq,
-            position: entry.position,
-            log,
-            lane,
-            redelivered: entry.seq <= delivered,
+        let entries = found.iter().map(|found| {
+            let entry = Entry::new(found.seq, found.position, found.body, log, lane);
+            if entry.seq <= delivered { entry.again() } else { entry }
         });
         let through = match found.last() {
             Some(last) if found.len() == LOAD_ENTRIES => last.seq,
@@ -111,7 +108,7 @@ impl Lane {
         let mut runs = Vec::new();
         self.ready.take_all(|entry| entries.push(entry), |kind, run| runs.push((kind, run)));
         for entry in entries {
-            logs.of(entry.log).ack(self.id, entry.seq, entry.position);
+            logs.of(entry.log()).ack(self.id, entry.seq, entry.position);
         }
         for (kind, run) in runs {
             logs.of(kind).discard(self.id, &run);

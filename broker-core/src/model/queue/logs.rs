@@ -25,12 +25,12 @@ impl Logs {
 
     /// The message that an entry stands for.
     pub(super) fn read(&self, entry: &Entry) -> Read<'_> {
-        self.read_at(entry.log, entry.position)
+        self.read_at(entry.log(), entry.position)
     }
 
     /// When the message came that an entry stands for, if its record is in memory.
     pub(super) fn stamp_of(&self, entry: &Entry) -> Option<Stamp> {
-        let log = match entry.log {
+        let log = match entry.log() {
             LogKind::Durable => &self.durable,
             LogKind::Volatile => &self.volatile,
         };

@@ -4,6 +4,7 @@
 //! the queue's partition. Its calls say what they left undone as [`Pump`].
 
 pub mod backlog;
+mod bytes;
 pub mod consumer;
 mod lane;
 mod logs;
@@ -17,6 +18,7 @@ pub mod unacked;
 use broker_store::{LogKind, Position, QueueId, RecoveredQueue, SegmentId, Seq};
 
 use self::backlog::Entry;
+pub use self::bytes::Bytes;
 use self::consumer::{Activity, ChannelAddress, Consumer, ConsumerSlot, Consumers};
 use self::lane::Lane;
 pub use self::logs::Logs;
@@ -102,6 +104,7 @@ pub struct Queue {
     /// The messages of a plain queue; the lowest priority of others.
     lane: Lane,
     unacked: Unacked,
+    bytes: Bytes,
     consumers: Consumers,
     had_consumers: bool,
     /// A message that expires may be ready.
@@ -118,6 +121,7 @@ impl Queue {
             at,
             lane: Lane::new(at.queue),
             unacked: Unacked::default(),
+            bytes: Bytes::default(),
             consumers: Consumers::default(),
             had_consumers: false,
             may_expire: false,
@@ -130,10 +134,11 @@ impl Queue {
     pub fn recovered(at: QueueRef, lanes: Vec<RecoveredQueue>, now_ms: u64) -> Self {
         let mut queue = Self::new(at);
         for found in lanes {
-            for &(seq, count) in &found.attempts {
+            for &(seq, attempt) in &found.attempts {
                 let retry = queue.special.get_or_insert_default().retry.get_or_insert_default();
-                retry.recovered(lane::level_of(found.queue), seq.0, count);
+                retry.recovered(lane::level_of(found.queue), seq.0, attempt.count);
             }
+            queue.bytes.recovered(found.body_bytes);
             let lane = Lane::recovered(found, now_ms);
             match lane.level() {
                 0 => queue.lane = lane,
@@ -145,10 +150,24 @@ impl Queue {
         queue
     }
 
+    /// Takes in a message that recovery found to wait until `ready_ms` before it is delivered again; it is in no run of its lane.
+    pub fn recovered_waiting(&mut self, lane: QueueId, found: &broker_store::Entry, ready_ms: u64) {
+        let level = lane::level_of(lane);
+        let entry = Entry::new(found.seq, found.position, found.body, LogKind::Durable, level).again();
+        self.special.get_or_insert_default().retry.get_or_insert_default().wait_until(ready_ms, entry);
+        self.may_expire = true;
+    }
+
     /// Ready messages.
     #[must_use]
     pub fn message_count(&self) -> u64 {
         self.lane.ready.len() + self.special.as_ref().map_or(0, |special| special.lanes_len())
+    }
+
+    /// Bytes of the bodies in the queue.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.bytes
     }
 
     fn is_empty(&self) -> bool {
@@ -196,7 +215,8 @@ impl Queue {
 
     /// Has one consumer at a time get messages. To be said before the first one comes.
     pub fn set_single_active(&mut self, single_active: bool) {
-        self.consumers.set_single_active(single_active);
+        let quorum = self.settings().is_some_and(|settings| settings.quorum);
+        self.consumers.set_single_active(single_active, quorum);
     }
 
     /// Has the queue deliver nothing to consumers, or (false) go on; then it is to be pumped.
@@ -254,7 +274,8 @@ impl Queue {
         message: Message<'_>,
         expires: bool,
     ) -> bool {
-        let entry = Entry { seq, position, log, lane: lane::level_of(lane), redelivered: false };
+        let body = u32::try_from(message.body.len()).unwrap_or(u32::MAX);
+        let entry = Entry::new(seq, position, body, log, lane::level_of(lane));
         if expires {
             self.may_expire = true;
             self.special.get_or_insert_default();
@@ -268,9 +289,7 @@ impl Queue {
                 lane.since_ms = message.stamp.published_ms();
             }
             lane.ready.push_back(entry);
-            if let Some(special) = &mut self.special {
-                special.came(message.body.len());
-            }
+            self.bytes.came(entry);
         }
         self.special.is_some()
     }
@@ -278,7 +297,7 @@ impl Queue {
     /// Delivers while there are messages and consumers that can take them.
     pub fn pump(&mut self, out: &mut impl Outlet, logs: &mut Logs, now_ms: u64) -> Pump {
         if self.special.is_some() {
-            self.end_waits(now_ms);
+            self.end_waits(logs, now_ms);
         }
         let pump = self.deliver(out, logs, now_ms);
         if self.special.is_some() { self.tend(out, logs, now_ms, pump) } else { pump }
@@ -310,12 +329,12 @@ impl Queue {
             }
             let block = (entry.position.segment, entry.position.offset / READ_AHEAD_BYTES);
             let crossed = ahead.replace(block) != Some(block);
-            self.pop(entry, message.body.len());
+            self.pop(entry);
             self.lane_mut(entry.lane).since_ms = message.stamp.published_ms();
             let settled = self.give(out, entry, message);
             if crossed {
                 // While the record is there: once it is acked its segment may be gone.
-                logs.of(entry.log).page_in(entry.position);
+                logs.of(entry.log()).page_in(entry.position);
             }
             self.after_delivery(logs, entry, settled);
         }
@@ -341,21 +360,20 @@ impl Queue {
             let message = match logs.read(&entry) {
                 Read::Message(message) => message,
                 Read::Elsewhere => {
-                    logs.of(entry.log).page_in(entry.position);
-                    return Get::PageIn(entry.log);
+                    logs.of(entry.log()).page_in(entry.position);
+                    return Get::PageIn(entry.log());
                 }
                 Read::Lost => {
                     self.lose(logs, entry);
                     continue;
                 }
             };
-            let body = message.body.len();
             if self.may_expire && self.expiry_ms(&message).is_some_and(|expiry| expiry <= now_ms) {
-                self.pop(entry, body);
+                self.pop(entry);
                 self.bury(logs, entry, DeathReason::Expired);
                 continue;
             }
-            self.pop(entry, body);
+            self.pop(entry);
             let message = if self.may_expire {
                 // What expired behind it is not counted (RabbitMQ). What is left undone is done when the queue is pumped.
                 let _ = self.drop_expired(logs, now_ms);
@@ -363,8 +381,8 @@ impl Queue {
                     Read::Message(message) => message,
                     Read::Elsewhere | Read::Lost => {
                         self.come_back(logs, entry, Return::Released);
-                        logs.of(entry.log).page_in(entry.position);
-                        return Get::PageIn(entry.log);
+                        logs.of(entry.log()).page_in(entry.position);
+                        return Get::PageIn(entry.log());
                     }
                 }
             } else {
@@ -372,13 +390,13 @@ impl Queue {
             };
             self.lane_mut(entry.lane).since_ms = message.stamp.published_ms();
             let holder = Holder { address, consumer: None };
-            let token = (!no_ack).then(|| self.hold(Held { entry, holder }, body));
+            let token = (!no_ack).then(|| self.hold(Held { entry, holder }));
             let counted = self.counted_properties(entry, message.properties);
             let message = match &counted {
                 Some(properties) => Message { properties, ..message },
                 None => message,
             };
-            reply(Got { token, redelivered: entry.redelivered, message_count: self.message_count(), message });
+            reply(Got { token, redelivered: entry.redelivered(), message_count: self.message_count(), message });
             self.after_delivery(logs, entry, no_ack);
             return Get::Done;
         }
@@ -399,15 +417,10 @@ impl Queue {
             if let Some((slot, id)) = held.holder.consumer {
                 self.consumers.settled(slot, address, id);
             }
+            self.bytes.settled(held.entry);
             match settlement {
-                Settlement::Ack => {
-                    self.unhold(held.entry);
-                    self.ack(logs, held.entry);
-                }
-                Settlement::Reject => {
-                    self.unhold(held.entry);
-                    self.bury(logs, held.entry, DeathReason::Rejected);
-                }
+                Settlement::Ack => self.ack(logs, held.entry),
+                Settlement::Reject => self.bury(logs, held.entry, DeathReason::Rejected),
                 Settlement::Requeue => self.come_back(logs, held.entry, Return::Released),
                 Settlement::RequeueFailed => self.come_back(logs, held.entry, Return::Failed),
             }
@@ -436,6 +449,7 @@ impl Queue {
         self.touch();
         self.consumers.remove_channel(address);
         for entry in self.unacked.take_channel(address) {
+            self.bytes.settled(entry);
             self.come_back(logs, entry, Return::Failed);
         }
     }
@@ -450,8 +464,8 @@ impl Queue {
         let mut count = self.lane.purge(logs) + self.purge_returned(logs);
         if let Some(special) = &mut self.special {
             count += special.lanes.iter_mut().map(|lane| lane.purge(logs)).sum::<u64>();
-            special.purged();
         }
+        self.bytes.none_ready();
         count
     }
 
@@ -464,7 +478,7 @@ impl Queue {
         if let Some(mut special) = self.special.take() {
             let dead = special.dead.drain(..).chain(special.leaving.drain());
             dead.for_each(|dead| self.ack(logs, dead.entry));
-            special.moving.drain().for_each(|moving| self.ack(logs, moving.entry));
+            special.moving.drain().for_each(|moving| self.ack(logs, moving));
             special.lanes.iter().for_each(|lane| logs.durable.drop_queue(lane.id));
         }
         logs.durable.drop_queue(self.at.queue);
@@ -485,15 +499,15 @@ impl Queue {
         let special = self.special.iter_mut().flat_map(|special| {
             let leaving = special.leaving.iter_mut().map(|(_, dead)| dead);
             let returned = special.retry.iter_mut().flat_map(|retry| retry.entries_mut());
-            let moving = special.moving.iter_mut().map(|(_, moving)| &mut moving.entry);
+            let moving = special.moving.iter_mut().map(|(_, moving)| moving);
             special.dead.iter_mut().chain(leaving).map(|dead| &mut dead.entry).chain(returned).chain(moving)
         });
         for entry in self.unacked.entries_mut().chain(special) {
-            if (entry.log, entry.lane) == (log, level)
+            if (entry.log(), entry.lane) == (log, level)
                 && entry.position.segment == segment
                 && let Ok(at) = moved.binary_search_by_key(&entry.seq, |moved| moved.seq)
             {
-                entry.position = moved[at].position;
+                entry.move_to(&moved[at]);
             }
         }
     }
@@ -529,14 +543,15 @@ impl Queue {
         self.lane.load_head(logs)
     }
 
-    /// Takes out the entry at the head of its lane; its message has a body of `body` bytes.
-    fn pop(&mut self, entry: Entry, body: usize) {
+    /// Takes out the entry at the head of its lane.
+    fn pop(&mut self, entry: Entry) {
         if !self.retry_mut().is_some_and(|retry| retry.pop(entry)) {
             self.lane_mut(entry.lane).ready.pop(entry);
         }
-        if self.special.is_some() {
-            let left = self.message_count();
-            self.special.get_or_insert_default().went(body, left);
+        self.bytes.went(entry);
+        if self.is_empty() {
+            // Runs may turn out to have had fewer messages than they said.
+            self.bytes.none_ready();
         }
     }
 
@@ -545,23 +560,17 @@ impl Queue {
         if let Some(retry) = self.retry_mut() {
             retry.forget(entry);
         }
-        logs.of(entry.log).ack(self.at.queue.in_lane(entry.lane.into()), entry.seq, entry.position);
+        logs.of(entry.log()).ack(self.at.queue.in_lane(entry.lane.into()), entry.seq, entry.position);
     }
 
-    fn hold(&mut self, held: Held, body: usize) -> DeliveryToken {
-        if let Some(special) = &mut self.special {
-            special.held(held.entry, body);
-        }
+    fn hold(&mut self, held: Held) -> DeliveryToken {
+        self.bytes.held(held.entry);
         self.unacked.insert(held)
-    }
-
-    fn unhold(&mut self, entry: Entry) -> usize {
-        self.special.as_mut().map_or(0, |special| special.unheld(entry))
     }
 
     /// Gives up the entry at the head of the backlog, whose record is damaged.
     fn lose(&mut self, logs: &mut Logs, entry: Entry) {
-        self.pop(entry, 0);
+        self.pop(entry);
         self.ack(logs, entry);
     }
 
@@ -572,12 +581,10 @@ impl Queue {
         let no_ack = consumer.no_ack;
         let token = (!no_ack).then(|| {
             let holder = Holder { address: consumer.address, consumer: Some((slot, consumer.id)) };
-            if let Some(special) = &mut self.special {
-                special.held(entry, message.body.len());
-            }
+            self.bytes.held(entry);
             self.unacked.insert(Held { entry, holder })
         });
-        let counted = match entry.redelivered {
+        let counted = match entry.redelivered() {
             true => self.counted_properties(entry, message.properties),
             false => None,
         };
@@ -585,14 +592,14 @@ impl Queue {
             Some(properties) => Message { properties, ..message },
             None => message,
         };
-        out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered, message));
+        out.deliver(consumer.address.shard, delivery_to(consumer, self.at, token, entry.redelivered(), message));
         self.consumers.took(message.window_bytes());
         no_ack
     }
 
     fn after_delivery(&mut self, logs: &mut Logs, entry: Entry, settled: bool) {
         let first = self.lane_mut(entry.lane).note_delivered(entry.seq);
-        if first && !settled && entry.log == LogKind::Durable {
+        if first && !settled && entry.log() == LogKind::Durable {
             logs.durable.delivered(self.at.queue.in_lane(entry.lane.into()), entry.seq);
         }
         if settled {
@@ -600,12 +607,10 @@ impl Queue {
         }
     }
 
+    /// A message is ready again, at its place.
     fn requeue(&mut self, entry: Entry) {
-        self.lane_mut(entry.lane).ready.insert(Entry { redelivered: true, ..entry });
-        let body = self.unhold(entry);
-        if let Some(special) = &mut self.special {
-            special.came(body);
-        }
+        self.lane_mut(entry.lane).ready.insert(entry.again());
+        self.bytes.came(entry);
     }
 }
 

@@ -30,13 +30,6 @@ pub enum TakeOut {
     Taken(MoveToken),
 }
 
-/// A message on its way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moving {
-    pub(super) entry: Entry,
-    body: usize,
-}
-
 impl Queue {
     /// Takes the message that is to be delivered next out of the queue and shows it to `show`.
     pub fn take_out(&mut self, logs: &mut Logs, now_ms: u64, show: impl FnOnce(Message<'_>)) -> TakeOut {
@@ -58,39 +51,35 @@ impl Queue {
                 return TakeOut::Again;
             }
         };
-        let body = message.body.len();
         let expired = self.may_expire && self.expiry_ms(&message).is_some_and(|expiry| expiry <= now_ms);
         if !expired {
             show(message);
         }
-        self.pop(entry, body);
+        self.pop(entry);
         if expired {
             self.bury(logs, entry, DeathReason::Expired);
             return TakeOut::Again;
         }
-        let key = self.special.get_or_insert_default().moving.insert(Moving { entry, body });
+        let key = self.special.get_or_insert_default().moving.insert(entry);
         TakeOut::Taken(MoveToken(u32::try_from(key).expect("fewer than 2^32 messages are moved at a time")))
     }
 
     /// The message is where it was to go: it leaves the queue.
     pub fn moved(&mut self, logs: &mut Logs, token: MoveToken) {
-        if let Some(Moving { entry, .. }) = self.take_moving(token) {
+        if let Some(entry) = self.take_moving(token) {
             self.ack(logs, entry);
         }
     }
 
     /// The message is to stay: it is ready again, at its place. The queue is to be pumped.
     pub fn put_back(&mut self, token: MoveToken) {
-        let Some(Moving { entry, body }) = self.take_moving(token) else {
-            return;
-        };
-        self.lane_mut(entry.lane).ready.insert(entry);
-        if let Some(special) = &mut self.special {
-            special.came(body);
+        if let Some(entry) = self.take_moving(token) {
+            self.lane_mut(entry.lane).ready.insert(entry);
+            self.bytes.came(entry);
         }
     }
 
-    fn take_moving(&mut self, token: MoveToken) -> Option<Moving> {
+    fn take_moving(&mut self, token: MoveToken) -> Option<Entry> {
         self.special.as_mut()?.moving.try_remove(token.0 as usize)
     }
 }

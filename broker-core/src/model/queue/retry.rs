@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use broker_store::LogKind;
+use broker_store::{Attempt, LogKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Queue;
@@ -133,11 +133,23 @@ impl Retry {
         (count, Fate::Waits)
     }
 
-    /// Lets those begin to wait that have come back; returns one whose wait is over.
-    fn take_due(&mut self, now_ms: u64) -> Option<Entry> {
-        for (wait_ms, entry) in self.fresh.drain(..) {
-            self.waiting.insert((now_ms.saturating_add(wait_ms), entry.lane, entry.seq.0), entry);
+    /// Lets those begin to wait that have come back; `tell` hears of each until when.
+    fn begin_waits(&mut self, now_ms: u64, mut tell: impl FnMut(Entry, Attempt)) {
+        for (wait_ms, entry) in std::mem::take(&mut self.fresh) {
+            let ready_ms = now_ms.saturating_add(wait_ms);
+            let count = self.attempts.get(&(entry.lane, entry.seq.0)).copied().unwrap_or_default();
+            tell(entry, Attempt { count, ready_ms });
+            self.wait_until(ready_ms, entry);
         }
+    }
+
+    /// A message waits.
+    pub(super) fn wait_until(&mut self, ready_ms: u64, entry: Entry) {
+        self.waiting.insert((ready_ms, entry.lane, entry.seq.0), entry);
+    }
+
+    /// Takes out a message whose wait is over.
+    fn take_due(&mut self, now_ms: u64) -> Option<Entry> {
         let first = self.waiting.first_entry().filter(|first| first.key().0 <= now_ms)?;
         Some(first.remove())
     }
@@ -170,21 +182,26 @@ impl Queue {
             return self.requeue(entry);
         };
         let (count, fate) = retry.came_back(entry, how);
-        if entry.log == LogKind::Durable && fate != Fate::Dies {
-            logs.durable.attempted(self.at.queue.in_lane(entry.lane.into()), entry.seq, count);
+        if entry.log() == LogKind::Durable && fate == Fate::Ready {
+            let attempt = Attempt { count, ready_ms: 0 };
+            logs.durable.attempted(self.at.queue.in_lane(entry.lane.into()), entry.seq, attempt);
         }
         match fate {
             Fate::Ready => self.ready_again(entry),
             Fate::Waits => {}
-            Fate::Dies => {
-                self.unhold(entry);
-                self.bury(logs, entry, DeathReason::DeliveryLimit);
-            }
+            Fate::Dies => self.bury(logs, entry, DeathReason::DeliveryLimit),
         }
     }
 
     /// Lets messages be ready whose wait is over.
-    pub(super) fn end_waits(&mut self, now_ms: u64) {
+    pub(super) fn end_waits(&mut self, logs: &mut Logs, now_ms: u64) {
+        let queue = self.at.queue;
+        let Some(retry) = self.retry_mut() else { return };
+        retry.begin_waits(now_ms, |entry, attempt| {
+            if entry.log() == LogKind::Durable {
+                logs.durable.attempted(queue.in_lane(entry.lane.into()), entry.seq, attempt);
+            }
+        });
         while let Some(entry) = self.retry_mut().and_then(|retry| retry.take_due(now_ms)) {
             self.ready_again(entry);
         }
@@ -231,10 +248,7 @@ impl Queue {
         let Some(retry) = self.retry_mut().filter(|retry| retry.in_order_of_return) else {
             return self.requeue(entry);
         };
-        retry.returned.push_back(Entry { redelivered: true, ..entry });
-        let body = self.unhold(entry);
-        if let Some(special) = &mut self.special {
-            special.came(body);
-        }
+        retry.returned.push_back(entry.again());
+        self.bytes.came(entry);
     }
 }

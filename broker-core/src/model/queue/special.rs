@@ -4,12 +4,10 @@
 use std::collections::VecDeque;
 
 use broker_store::QueueId;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::backlog::Entry;
 use super::lane::Lane;
-use super::moving::Moving;
 use super::retry::Retry;
 use super::settings::{Overflow, QueueSettings};
 
@@ -60,17 +58,11 @@ pub(super) struct Special {
     /// Those that have.
     pub(super) leaving: Slab<Dead>,
     /// Messages that are being moved elsewhere.
-    pub(super) moving: Slab<Moving>,
+    pub(super) moving: Slab<Entry>,
     /// No dead letter is handed out before, in milliseconds since the Unix epoch.
     pub(super) retry_dead_ms: u64,
     /// Messages that come back, where they are counted or delayed.
     pub(super) retry: Option<Box<Retry>>,
-    /// Bytes of the bodies of ready messages; counted only where there is a limit for them.
-    ready_bytes: u64,
-    /// The records of recovered messages have been counted instead of their bodies: so many.
-    uncounted: u64,
-    /// Body lengths of messages that are unacknowledged, where they are counted, by lane and sequence number.
-    held_bytes: FxHashMap<(u8, u64), u32>,
     /// The head that was read last, by lane and sequence number, and when it expires: a head that waits is not read again.
     pub(super) head_expiry: Option<((u8, u64), Option<u64>)>,
     /// Since when nobody uses the queue, once that is known.
@@ -98,73 +90,19 @@ impl Special {
         returned + self.lanes.iter().map(|lane| lane.ready.len()).sum::<u64>()
     }
 
-    /// True if body lengths are counted.
-    pub(super) fn counts_bytes(&self) -> bool {
-        self.settings.max_length_bytes.is_some()
-    }
-
-    /// True if one message more, with a body of `body` bytes, would be too much for a queue that refuses what is too much.
-    pub(super) fn refuses(&self, ready: u64, body: u64) -> bool {
+    /// True if one message more, with a body of `body` bytes, would be too much for a queue that refuses what is too much. It has `ready`
+    /// messages and `bytes` bytes.
+    pub(super) fn refuses(&self, (ready, bytes): (u64, u64), body: u64) -> bool {
         self.settings.overflow != Overflow::DropHead
             && (self.settings.max_length.is_some_and(|limit| ready + 1 > limit)
-                || self.settings.max_length_bytes.is_some_and(|limit| self.ready_bytes + body > limit))
+                || self.settings.max_length_bytes.is_some_and(|limit| bytes + body > limit))
     }
 
     /// True if the head is to be dropped.
-    pub(super) fn overflows(&self, ready: u64) -> bool {
+    pub(super) fn overflows(&self, (ready, bytes): (u64, u64)) -> bool {
         self.settings.overflow == Overflow::DropHead
             && ready > 0
             && (self.settings.max_length.is_some_and(|limit| ready > limit)
-                || self.settings.max_length_bytes.is_some_and(|limit| self.ready_bytes > limit))
-    }
-
-    /// Messages whose bodies nobody has counted are there: `count` records of `bytes` bytes.
-    pub(super) fn recovered(&mut self, count: u64, bytes: u64) {
-        self.uncounted = count;
-        self.ready_bytes = bytes;
-    }
-
-    /// The first of the recovered messages has been read: its record has `overhead` bytes beyond the body. The others are taken to have
-    /// as many, so that the count is right for messages of one kind.
-    pub(super) fn count_recovered(&mut self, overhead: u64) {
-        let uncounted = std::mem::take(&mut self.uncounted);
-        self.ready_bytes = self.ready_bytes.saturating_sub(uncounted.saturating_mul(overhead));
-    }
-
-    /// True until [`Self::count_recovered`], if there is something to count.
-    pub(super) fn is_uncounted(&self) -> bool {
-        self.uncounted > 0 && self.counts_bytes()
-    }
-
-    /// A message has become ready.
-    pub(super) fn came(&mut self, body: usize) {
-        if self.counts_bytes() {
-            self.ready_bytes += body as u64;
-        }
-    }
-
-    /// A message is ready no more. `left` are ready still.
-    pub(super) fn went(&mut self, body: usize, left: u64) {
-        if self.counts_bytes() {
-            self.ready_bytes = if left == 0 { 0 } else { self.ready_bytes.saturating_sub(body as u64) };
-        }
-    }
-
-    /// A message is unacknowledged.
-    pub(super) fn held(&mut self, entry: Entry, body: usize) {
-        if self.counts_bytes() {
-            self.held_bytes.insert((entry.lane, entry.seq.0), u32::try_from(body).unwrap_or(u32::MAX));
-        }
-    }
-
-    /// An unacknowledged message has been settled; returns its body's length.
-    pub(super) fn unheld(&mut self, entry: Entry) -> usize {
-        self.held_bytes.remove(&(entry.lane, entry.seq.0)).unwrap_or(0) as usize
-    }
-
-    /// Nothing is ready any more.
-    pub(super) fn purged(&mut self) {
-        self.ready_bytes = 0;
-        self.uncounted = 0;
+                || self.settings.max_length_bytes.is_some_and(|limit| bytes > limit))
     }
 }

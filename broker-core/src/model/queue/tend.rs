@@ -42,7 +42,6 @@ impl Queue {
         if settings.is_none() && self.special.is_none() {
             return;
         }
-        let counts = self.special.as_ref().is_some_and(|special| special.counts_bytes());
         let special = self.special.get_or_insert_default();
         special.head_expiry = None;
         special.settings = settings.map(|settings| *settings).unwrap_or_default();
@@ -53,10 +52,6 @@ impl Queue {
             retry.set_settings(&special.settings);
         }
         self.may_expire |= special.settings.message_ttl_ms.is_some();
-        if special.counts_bytes() && !counts {
-            let (count, bytes) = self.recorded();
-            self.special.get_or_insert_default().recovered(count, bytes);
-        }
     }
 
     /// The settings, if it is not a plain queue.
@@ -99,7 +94,7 @@ impl Queue {
     /// True if the queue refuses a message with a body of `body` bytes (`x-overflow`).
     #[must_use]
     pub fn refuses(&self, body: usize) -> bool {
-        self.special.as_ref().is_some_and(|special| special.refuses(self.message_count(), body as u64))
+        self.special.as_ref().is_some_and(|special| special.refuses(self.ready(), body as u64))
     }
 
     /// The dead letter has arrived wherever it was to go, or has nowhere to go: the message leaves the queue.
@@ -175,12 +170,8 @@ impl Queue {
 
     fn drop_overflow(&mut self, logs: &mut Logs) -> Pump {
         for _ in 0..SLICE {
-            let ready = self.message_count();
-            let Some(special) = &self.special else { break };
-            let (overflows, counts, uncounted) =
-                (special.overflows(ready), special.counts_bytes(), special.is_uncounted());
-            let to_do = overflows || (uncounted && ready > 0);
-            if !to_do {
+            let ready = self.ready();
+            if !self.special.as_ref().is_some_and(|special| special.overflows(ready)) {
                 return Pump::Idle;
             }
             if !self.may_bury() {
@@ -191,20 +182,7 @@ impl Queue {
                 Ok(None) => return Pump::Idle,
                 Err(kind) => return Pump::PageIn(kind),
             };
-            let mut body = 0;
-            if counts {
-                match logs.read(&entry) {
-                    Read::Message(message) => body = message.body.len(),
-                    Read::Elsewhere => return page_in(logs, entry),
-                    Read::Lost => {}
-                }
-            }
-            if uncounted {
-                let overhead = u64::from(entry.position.length).saturating_sub(body as u64);
-                self.special.get_or_insert_default().count_recovered(overhead);
-                continue;
-            }
-            self.pop(entry, body);
+            self.pop(entry);
             self.bury(logs, entry, DeathReason::Maxlen);
         }
         Pump::Again
@@ -221,10 +199,10 @@ impl Queue {
         }
         let mut slice = SLICE;
         while let Some(entry) = self.retry_mut().and_then(|retry| retry.head()) {
-            let (expiry, body) = match logs.read(&entry) {
-                Read::Message(message) => (self.expiry_ms(&message), message.body.len()),
+            let expiry = match logs.read(&entry) {
+                Read::Message(message) => self.expiry_ms(&message),
                 Read::Elsewhere => return page_in(logs, entry),
-                Read::Lost => (Some(0), 0),
+                Read::Lost => Some(0),
             };
             if expiry.is_none_or(|expiry| expiry > now_ms) {
                 break;
@@ -233,7 +211,7 @@ impl Queue {
                 return Pump::Again;
             }
             slice -= 1;
-            self.pop(entry, body);
+            self.pop(entry);
             self.bury(logs, entry, DeathReason::Expired);
         }
         for at in 0..=self.special.as_ref().map_or(0, |special| special.lanes.len()) {
@@ -250,10 +228,10 @@ impl Queue {
                     expiry.into_iter().for_each(|expiry| self.due_by(expiry));
                     break;
                 }
-                let (expiry, body) = match logs.read(&entry) {
-                    Read::Message(message) => (self.expiry_ms(&message), message.body.len()),
+                let expiry = match logs.read(&entry) {
+                    Read::Message(message) => self.expiry_ms(&message),
                     Read::Elsewhere => return page_in(logs, entry),
-                    Read::Lost => (Some(0), 0),
+                    Read::Lost => Some(0),
                 };
                 self.special.get_or_insert_default().head_expiry = Some((head, expiry));
                 let Some(expiry) = expiry else { break };
@@ -265,7 +243,7 @@ impl Queue {
                     return Pump::Again;
                 }
                 slice -= 1;
-                self.pop(entry, body);
+                self.pop(entry);
                 self.bury(logs, entry, DeathReason::Expired);
             }
         }
@@ -305,17 +283,15 @@ impl Queue {
         Pump::Again
     }
 
-    /// Ready messages, and the bytes of their records.
-    fn recorded(&self) -> (u64, u64) {
-        let lanes = self.special.iter().flat_map(|special| &special.lanes);
-        let bytes = std::iter::once(&self.lane).chain(lanes).map(|lane| lane.ready.record_bytes()).sum();
-        (self.message_count(), bytes)
+    /// Ready messages, and the bytes of their bodies.
+    fn ready(&self) -> (u64, u64) {
+        (self.message_count(), self.bytes.ready())
     }
 }
 
 /// Asks for the record of an entry.
 pub(super) fn page_in(logs: &mut Logs, entry: Entry) -> Pump {
-    let kind: LogKind = entry.log;
+    let kind: LogKind = entry.log();
     logs.of(kind).page_in(entry.position);
     Pump::PageIn(kind)
 }

@@ -144,7 +144,8 @@ impl Stream {
     /// Takes in a message that is stored at `position` and on disk when the log says so of `lsn`. Returns true if the stream is
     /// to be pumped when the log has synced something, which it was not before.
     pub fn push(&mut self, seq: Seq, position: Position, lsn: Lsn) -> bool {
-        self.extents.push(Entry { seq, position });
+        // What a stream keeps is measured in records.
+        self.extents.push(Entry { seq, position, body: 0 });
         self.uncommitted.push_back((lsn, seq));
         self.uncommitted.len() == 1
     }

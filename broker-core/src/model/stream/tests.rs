@@ -110,7 +110,7 @@ impl Bench {
             self.other_seq += 1;
             let seq = Seq(self.other_seq);
             let record = self.logs.durable.append(&[(OTHER, seq)], &[&[7; 200]]).unwrap();
-            self.other.push_back(Entry { seq, position: record.position });
+            self.other.push_back(Entry { seq, position: record.position, body: 0 });
         }
         while self.other.len() > 3 {
             let entry = self.other.pop_front().unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Path, Query, State};
-use broker_core::admin::{AdminRequest, QueueCounters, QueueInfo};
+use broker_core::admin::{AdminRequest, MessageBytes, QueueCounters, QueueInfo};
 use broker_core::session::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,28 @@ struct Queue {
     message_stats: Numbers,
     #[serde(flatten)]
     messages: Numbers,
+    #[serde(flatten)]
+    bytes: Option<Bytes>,
+}
+
+/// Bytes of the bodies in a queue.
+#[derive(Serialize)]
+struct Bytes {
+    message_bytes: u64,
+    message_bytes_ready: u64,
+    message_bytes_unacknowledged: u64,
+    message_bytes_persistent: u64,
+}
+
+impl From<MessageBytes> for Bytes {
+    fn from(bytes: MessageBytes) -> Self {
+        Self {
+            message_bytes: bytes.ready + bytes.unacknowledged,
+            message_bytes_ready: bytes.ready,
+            message_bytes_unacknowledged: bytes.unacknowledged,
+            message_bytes_persistent: bytes.persistent,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -117,6 +139,7 @@ fn queue(info: QueueInfo, node: &str, rates: &mut Rates, now: Instant) -> Queue 
         exclusive_consumer_tag: info.exclusive_consumer_tag,
         message_stats: Numbers::new(&COUNTERS, &counters, of_counters),
         messages: Numbers::new(&["messages", "messages_ready", "messages_unacknowledged"], &gauges, of_gauges),
+        bytes: info.message_bytes.map(Bytes::from),
         name: info.name,
         vhost: info.vhost,
     }

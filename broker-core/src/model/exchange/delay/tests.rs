@@ -91,7 +91,12 @@ impl Bench {
     fn new(segment_bytes: u32) -> Self {
         let fs = SimFs::new(1);
         let log = |kind| {
-            let options = LogOptions { segment_bytes, window_bytes: 1 << 16, max_segment_records: 1 << 18, kind };
+            let options = LogOptions {
+                segment_bytes,
+                window_bytes: 1 << 16,
+                max_segment_records: 1 << 18,
+                ..LogOptions::new(kind)
+            };
             let opened = block_on(recover(&fs, Path::new(&format!("/{kind:?}")), options, |_| true));
             opened.expect("an empty disk has nothing to trip over").0
         };

@@ -13,7 +13,7 @@ fn position(segment: u32, seq: u64) -> Position {
 }
 
 fn entry(log: LogKind, segment: u32, seq: u64) -> Entry {
-    Entry { seq: Seq(seq), position: position(segment, seq), log, lane: 0, redelivered: false }
+    Entry::new(Seq(seq), position(segment, seq), 3, log, 0)
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Model {
             Step::Requeue(which) if !self.popped.is_empty() => {
                 let entry = self.popped.swap_remove(which % self.popped.len());
                 self.ready.insert(entry.seq.0);
-                self.backlog.insert(Entry { redelivered: true, ..entry });
+                self.backlog.insert(entry.again());
             }
             Step::Seal => {
                 let segment = SegmentId(self.active);
@@ -122,7 +122,7 @@ impl Model {
         let head = self.head();
         assert_eq!(head.map(|entry| entry.seq.0), self.ready.pop_first());
         let Some(head) = head else { return };
-        let durable = head.log == LogKind::Durable;
+        let durable = head.log() == LogKind::Durable;
         assert_eq!(self.live.get(&(durable, head.seq.0)), Some(&head.position.segment.0));
         self.backlog.pop(head);
         self.delivered = self.delivered.max(head.seq.0);
@@ -140,12 +140,12 @@ impl Model {
         for ((durable, seq), segment) in &mut self.live {
             if *durable && *segment == old {
                 *segment = active;
-                moved.push(broker_store::Entry { seq: Seq(*seq), position: position(active, *seq) });
+                moved.push(broker_store::Entry { seq: Seq(*seq), position: position(active, *seq), body: 3 });
             }
         }
         self.backlog.relocate((LogKind::Durable, 0), SegmentId(old), &moved);
         for held in &mut self.popped {
-            if held.log == LogKind::Durable && held.position.segment.0 == old {
+            if held.log() == LogKind::Durable && held.position.segment.0 == old {
                 held.position = position(active, held.seq.0);
             }
         }
