@@ -156,13 +156,7 @@ impl Shard {
             if self.ask_stream(sessions, &ask) {
                 return;
             }
-            if let Question::Counts { declare: Some(command) } = ask.question {
-                // It has been deleted since it was found. Its removal is on the way to the registrar, before this.
-                let request = TopologyRequest { reply_to: Some(ask.reply_to), action: Action::Command(command) };
-                return self.request(sessions, request);
-            }
-            let error = Resource::queue(&ask.vhost, &ask.name).not_found();
-            return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+            return self.ask_deleted(sessions, ask);
         };
         let hosted = &mut self.queues[slot as usize];
         let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
@@ -182,9 +176,13 @@ impl Shard {
             Question::Consume { .. } => self.consume(sessions, slot, address, &ask),
             Question::Cancel { consumer } => {
                 hosted.machine.remove_consumer(address, *consumer);
-                self.answer(sessions, ask.reply_to, Answer::BasicCancelOk);
                 self.attend(sessions, slot);
-                self.delete_if_abandoned(sessions, slot);
+                // RabbitMQ's cancel-ok comes when an auto-delete queue without consumers is gone.
+                let answer = Answer::BasicCancelOk;
+                match self.is_abandoned(slot) {
+                    true => self.begin_delete(sessions, slot, Some((ask.reply_to, answer))),
+                    false => self.answer(sessions, ask.reply_to, answer),
+                }
             }
             Question::Get { no_ack } => {
                 let no_ack = *no_ack;
@@ -325,28 +323,66 @@ impl Shard {
                 let error = AmqpError::from(ChannelCode::PreconditionFailed.error(text));
                 self.answer(sessions, ask.reply_to, Answer::Failed(error));
             }
-            None => self.begin_delete(sessions, slot, Some(ask.reply_to)),
+            None => {
+                let message_count = wire_count(machine.message_count());
+                let answer = Answer::QueueDeleteOk { message_count };
+                self.begin_delete(sessions, slot, Some((ask.reply_to, answer)));
+            }
         }
+    }
+
+    /// What was asked of a queue that has been deleted since it was found. Its removal is on the way to the registrar, before
+    /// whatever is sent there from here.
+    fn ask_deleted(&mut self, sessions: &mut impl Sessions, ask: Ask) {
+        let action = match ask.question {
+            Question::Counts { declare: Some(command) } => Action::Command(command),
+            // Both succeed for what is not there, and the answer says that it is gone everywhere.
+            Question::Delete { .. } => {
+                Action::RemoveQueue { queue: ask.queue, answer: Answer::QueueDeleteOk { message_count: 0 } }
+            }
+            Question::Cancel { .. } => Action::RemoveQueue { queue: ask.queue, answer: Answer::BasicCancelOk },
+            Question::Counts { declare: None }
+            | Question::Consume { .. }
+            | Question::Get { .. }
+            | Question::Purge => {
+                let error = Resource::queue(&ask.vhost, &ask.name).not_found();
+                return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
+            }
+        };
+        self.request(sessions, TopologyRequest { reply_to: Some(ask.reply_to), action });
+    }
+
+    /// True for an auto-delete queue whose last consumer has gone.
+    fn is_abandoned(&self, slot: u32) -> bool {
+        let hosted = &self.queues[slot as usize];
+        let auto_delete = self.topology.queue(hosted.id).is_some_and(|row| row.auto_delete);
+        auto_delete && !hosted.closing && hosted.machine.is_abandoned()
     }
 
     /// An auto-delete queue goes when its last consumer has gone.
     pub(super) fn delete_if_abandoned(&mut self, sessions: &mut impl Sessions, slot: u32) {
-        let hosted = &self.queues[slot as usize];
-        let auto_delete = self.topology.queue(hosted.id).is_some_and(|row| row.auto_delete);
-        if auto_delete && !hosted.closing && hosted.machine.is_abandoned() {
+        if self.is_abandoned(slot) {
             self.begin_delete(sessions, slot, None);
         }
     }
 
-    /// Ends a queue: its consumers are told and the registrar is asked to remove it everywhere.
-    pub(super) fn begin_delete(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: Option<ReplyTo>) {
+    /// Ends a queue: its consumers are told and the registrar is asked to remove it everywhere, and then to `tell`.
+    pub(super) fn begin_delete(
+        &mut self,
+        sessions: &mut impl Sessions,
+        slot: u32,
+        tell: Option<(ReplyTo, Answer)>,
+    ) {
         let hosted = &mut self.queues[slot as usize];
         hosted.closing = true;
-        let message_count = wire_count(hosted.machine.message_count());
         let queue = hosted.id;
         self.cancel_consumers(sessions, slot);
-        let action = Action::RemoveQueue { queue, message_count };
-        self.request(sessions, TopologyRequest { reply_to, action });
+        // Without anybody to tell the answer goes nowhere.
+        let (reply_to, answer) = match tell {
+            Some((reply_to, answer)) => (Some(reply_to), answer),
+            None => (None, Answer::Applied),
+        };
+        self.request(sessions, TopologyRequest { reply_to, action: Action::RemoveQueue { queue, answer } });
     }
 
     /// Tells the consumers of a queue that it is gone (consumer cancel notification).

@@ -46,8 +46,8 @@ pub(super) enum Action {
     RemoveQueue {
         /// The queue.
         queue: QueueId,
-        /// Messages that it had, for the answer.
-        message_count: u32,
+        /// What is told when it is gone everywhere.
+        answer: Answer,
     },
     /// A connection has ended: its exclusive queues go.
     CloseConnection {
@@ -145,9 +145,9 @@ impl Shard {
                 let Some(reply_to) = request.reply_to else { return };
                 self.execute_command(sessions, reply_to, *command);
             }
-            Action::RemoveQueue { queue, message_count } => {
+            Action::RemoveQueue { queue, answer } => {
                 self.remove_queues(sessions, &[queue]);
-                self.answer_after_round(request.reply_to, Answer::QueueDeleteOk { message_count });
+                self.answer_after_round(request.reply_to, answer);
             }
             Action::CloseConnection { shard, connection } => {
                 let queues = self.topology.exclusive_queues(shard, connection);

@@ -351,7 +351,7 @@ impl Shard {
     fn delete_stream(&mut self, sessions: &mut impl Sessions, slot: u32, reply_to: ReplyTo) {
         let hosted = &mut self.streams.hosted[slot as usize];
         hosted.closing = true;
-        let action = Action::RemoveQueue { queue: hosted.id, message_count: 0 };
+        let action = Action::RemoveQueue { queue: hosted.id, answer: Answer::QueueDeleteOk { message_count: 0 } };
         self.cancel_readers(sessions, slot);
         self.request(sessions, TopologyRequest { reply_to: Some(reply_to), action });
     }

@@ -2,11 +2,11 @@
 
 use amq_protocol::protocol::queue::{AMQPMethod as Queue, Bind, Declare, Delete};
 use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    QueuePurgeOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Consumer};
+use lapin::{BasicProperties, Channel, Consumer};
 
 use crate::harness::{Raw, Session, body, declare, error_of, get, message_count, publish, queue, scenario, table};
 
@@ -174,6 +174,48 @@ fn auto_delete_queue_goes_with_its_last_consumer() {
         passive(&session, "auto").await.unwrap();
         session.basic_cancel("second".into(), BasicCancelOptions::default()).await.unwrap();
         assert_eq!(error_of(passive(&session, "auto").await), not_found("auto"));
+    });
+}
+
+/// Names of queues, of which each shard has some.
+fn everywhere() -> impl Iterator<Item = String> {
+    (0..16).map(|number| format!("q{number}"))
+}
+
+#[test]
+fn cancel_ok_says_that_an_auto_delete_queue_is_gone() {
+    scenario(async |broker| {
+        for name in everywhere() {
+            let session = broker.open().await;
+            session.confirm().await;
+            declare_with(&session, &name, QueueDeclareOptions { auto_delete: true, ..options() }).await.unwrap();
+            let _consumer = consume(&session, &name, "only").await;
+            session.basic_cancel("only".into(), BasicCancelOptions::default()).await.unwrap();
+            let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = BasicProperties::default();
+            let published = session.basic_publish("".into(), name.as_str().into(), mandatory, b"x", properties);
+            let confirm = published.await.unwrap().await.unwrap();
+            assert!(confirm.take_message().is_some_and(|returned| returned.reply_code == 312), "{name}");
+            let deleted = session.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await;
+            assert_eq!(deleted.unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn delete_of_a_queue_that_another_deletes_is_ok() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        let other = broker.open().await;
+        for name in everywhere() {
+            declare(&session, &name).await;
+            let delete = async |channel: &Channel| {
+                channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await
+            };
+            let (one, two) = tokio::join!(delete(&session), delete(&other));
+            one.unwrap();
+            two.unwrap();
+        }
     });
 }
 
