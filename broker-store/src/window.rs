@@ -147,6 +147,14 @@ impl Window {
         if self.chunks.len() < 2 { None } else { self.chunks.front_mut() }
     }
 
+    /// The next chunk to be written, if the window is not to grow: the oldest. The newest takes more records, unless it is
+    /// one record that is longer than chunks are.
+    pub(crate) fn to_spill(&mut self) -> Option<&mut Chunk> {
+        let alone = self.chunks.len() == 1;
+        let chunk_bytes = self.chunk_bytes;
+        self.chunks.front_mut().filter(|chunk| !alone || chunk.bytes.len() > chunk_bytes)
+    }
+
     /// Gives up the oldest chunk.
     pub(crate) fn evict_oldest(&mut self) {
         if !self.chunks.is_empty() {
@@ -208,6 +216,22 @@ mod tests {
         put(&mut window, 104, 5_000_000);
         put(&mut window, 5_000_104, 104);
         assert!(window.oldest().is_some_and(|chunk| !chunk.bytes.is_empty()));
+    }
+
+    #[test]
+    fn a_record_longer_than_a_chunk_need_not_wait_for_the_next_one() {
+        let mut window = Window::new(8 << 20);
+        put(&mut window, 0, 104);
+        assert!(window.to_spill().is_none());
+        put(&mut window, 104, 20_000_000);
+        window.evict_oldest();
+        let chunk = window.to_spill().unwrap();
+        assert_eq!((chunk.start, chunk.bytes.len()), (104, 20_000_000));
+        chunk.spilling = true;
+        let next = put(&mut window, 20_000_104, 104);
+        window.spilled(SegmentId(1), 104, true);
+        assert!(window.get(next).is_some());
+        assert_eq!(window.resident(), MAX_CHUNK_BYTES);
     }
 
     #[test]

@@ -298,3 +298,20 @@ fn internal_exchange_takes_no_publish_403() {
         );
     });
 }
+
+#[test]
+fn a_message_longer_than_the_window_does_not_hold_up_its_publisher() {
+    scenario(async |broker| {
+        let long = "x".repeat(20 * 1024 * 1024);
+        // The connection and the queue are on the same shard, or are not.
+        for number in 0..4 {
+            let session = broker.open().await;
+            let queue = format!("q{number}");
+            declare(&session, &queue).await;
+            publish(&session, "", &queue, &long).await;
+            publish(&session, "", &queue, "behind it").await;
+            assert_eq!(body(&get(&session, &queue).await.expect("the long one")).len(), long.len());
+            assert_eq!(body(&get(&session, &queue).await.expect("the short one")), "behind it");
+        }
+    });
+}
