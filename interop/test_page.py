@@ -315,7 +315,7 @@ def test_refusals_are_shown_with_their_reason(window, broker):
 
 
 def test_connections_and_channels_are_listed_and_closed(page, broker):
-    with broker.connect(client_properties={"connection_name": "page-client"}) as connection:
+    with broker.connect(heartbeat=0, client_properties={"connection_name": "page-client"}) as connection:
         channel = connection.channel()
         channel.queue_declare("page.consumed", auto_delete=True)
         channel.basic_qos(prefetch_count=7)
@@ -548,7 +548,8 @@ def test_typing_and_focus_survive_refreshes(page):
 
 def test_many_queues_are_filtered_sorted_and_paged_by_the_broker(window, broker):
     log_in(window, broker)
-    with broker.connect() as connection:
+    # Nobody serves the connection while the browser is looked at.
+    with broker.connect(heartbeat=0) as connection:
         channel = connection.channel()
         for number in range(QUEUES):
             channel.queue_declare(f"many.{number:06}")

@@ -151,8 +151,10 @@ function failed(here, error) {
 
 async function loadShell(signal) {
   const columns = "cluster_name,product_name,product_version,rabbitmq_version,node,object_totals";
-  const vhosts = Date.now() - app.vhostsAt > VHOSTS_AGE ? get("vhosts", { columns: "name" }, signal) : null;
-  const [overview, alarms, names] = await Promise.all([get("overview", { columns }, signal), loadAlarms(signal), vhosts]);
+  // One after the other: the broker has a limited number of connections for all who look.
+  const overview = await get("overview", { columns }, signal);
+  const alarms = await loadAlarms(signal);
+  const names = Date.now() - app.vhostsAt > VHOSTS_AGE ? await get("vhosts", { columns: "name" }, signal) : null;
   return { overview, alarms, names };
 }
 
@@ -170,11 +172,15 @@ async function loadAlarms(signal) {
 function shownShell({ overview, alarms, names }) {
   Object.assign(app, { overview, alarms });
   if (names) {
-    app.vhosts = names.map(({ name }) => name);
-    app.vhostsAt = Date.now();
+    keepVhosts(names);
     if (session.vhost && !app.vhosts.includes(session.vhost)) onvhost("");
   }
   shown();
+}
+
+function keepVhosts(names) {
+  app.vhosts = names.map(({ name }) => name);
+  app.vhostsAt = Date.now();
 }
 
 function logout(reason) {
@@ -187,8 +193,10 @@ function logout(reason) {
 }
 
 async function enter() {
-  app.user = await get("whoami");
-  app.vhostsAt = 0;
+  const user = await get("whoami");
+  // Forms offer virtual hosts from the start.
+  keepVhosts(await get("vhosts", { columns: "name" }));
+  app.user = user;
   open(true);
 }
 
