@@ -1,16 +1,20 @@
-//! Verbs that change something.
+//! Verbs that change something else than users.
 
-use std::fs;
-use std::io::{Read as _, stdin};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _, stdin};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::http::{Method, StatusCode};
 
-use super::client::{Client, quote, refused};
+use super::client::{Client, parse, quote, refused};
+use super::failure::Failure;
 use super::output::Printer;
-use super::verb::Verb;
-use super::{Failure, Options, messages};
+use super::verb::{DefinitionsFormat, Metadata, Policy, Verb};
+use super::{Options, messages};
 
 /// Carries out a verb that changes something; gives back any other.
 pub(super) fn execute(
@@ -19,176 +23,101 @@ pub(super) fn execute(
     options: &Options,
     verb: Verb,
 ) -> Result<Option<Verb>, Failure> {
-    let Some(verb) = users(client, printer, verb)? else { return Ok(None) };
-    let Some(verb) = permissions(client, printer, options, verb)? else { return Ok(None) };
-    let Some(verb) = vhosts(client, printer, options, verb)? else { return Ok(None) };
+    let Some(verb) = vhosts(client, printer, verb)? else { return Ok(None) };
+    let Some(verb) = limits(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = policies(client, printer, options, verb)? else { return Ok(None) };
+    let Some(verb) = parameters(client, printer, options, verb)? else { return Ok(None) };
+    let Some(verb) = queues(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = messages::execute(client, printer, options, verb)? else { return Ok(None) };
-    contents(client, printer, options, verb)
+    let Some(verb) = connections(client, printer, options, verb)? else { return Ok(None) };
+    definitions(client, printer, verb)
 }
 
-fn parse(what: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|error| Failure::Usage(format!("{what} is not JSON: {error}")))
-}
-
-/// Puts a user again with its present password and the changes.
-fn change_user(client: &Client, username: &str, changes: Value) -> Result<(), Failure> {
-    let path = format!("/users/{}", quote(username));
-    let (status, text) = client.call(Method::GET, &path, None, None)?;
-    if status == StatusCode::NOT_FOUND {
-        return Err(Failure::Refused(format!("User \"{username}\" does not exist")));
-    }
-    if !status.is_success() {
-        return Err(refused(status, &text));
-    }
-    let mut user = parse("the answer", &text)?;
-    for (name, value) in changes.as_object().into_iter().flatten() {
-        if name == "password" {
-            user.as_object_mut().and_then(|user| user.remove("password_hash"));
-        }
-        user[name] = value.clone();
-    }
-    client.put(&path, &user)
-}
-
-fn users(client: &Client, printer: &mut Printer, verb: Verb) -> Result<Option<Verb>, Failure> {
+fn vhosts(client: &Client, printer: &mut Printer, verb: Verb) -> Result<Option<Verb>, Failure> {
+    let path = |name: &str| format!("/vhosts/{}", quote(name));
+    let existing = |name: &str| {
+        let vhost = client.get_if_there(&path(name))?;
+        vhost.ok_or_else(|| Failure::Data(format!("Virtual host '{name}' does not exist")))
+    };
     match verb {
-        Verb::AddUser { username, password } => {
-            printer.say(&format!("Adding user \"{username}\" ..."))?;
-            let path = format!("/users/{}", quote(&username));
-            if client.get(&path).is_ok() {
-                return Err(Failure::Refused(format!("User \"{username}\" already exists")));
+        Verb::AddVhost { vhost_name, metadata } => {
+            if vhost_name.is_empty() {
+                return Err(Failure::Invalid("virtual host name cannot be an empty string".to_owned()));
             }
-            client.put(&path, &json!({"password": password, "tags": ""}))?;
-            printer.say(
-                "Done. Don't forget to grant the user permissions to some virtual hosts! \
-                 See 'ringmqctl help set_permissions' to learn more.",
-            )?;
-        }
-        Verb::DeleteUser { username } => {
-            printer.say(&format!("Deleting user \"{username}\" ..."))?;
-            client.delete_if_there(&format!("/users/{}", quote(&username)))?;
-        }
-        Verb::ChangePassword { username, password } => {
-            printer.say(&format!("Changing password for user \"{username}\" ..."))?;
-            change_user(client, &username, json!({"password": password}))?;
-        }
-        Verb::ClearPassword { username } => {
-            printer.say(&format!("Clearing password for user \"{username}\" ..."))?;
-            change_user(client, &username, json!({"password_hash": ""}))?;
-        }
-        Verb::SetUserTags { username, tags } => {
-            printer.say(&format!("Setting tags for user \"{username}\" to [{}] ...", tags.join(", ")))?;
-            change_user(client, &username, json!({"tags": tags}))?;
-        }
-        Verb::AuthenticateUser { username, password } => {
-            printer.say(&format!("Authenticating user \"{username}\" ..."))?;
-            let (status, text) = client.as_user(&username, &password).call(Method::GET, "/whoami", None, None)?;
-            // A user without a tag of management is refused for that, after the password was found right.
-            if !status.is_success() && !text.contains("Not management user") {
-                let reason = format!("Error: failed to authenticate user \"{username}\"");
-                return Err(Failure::Refused(format!("{reason}\nuser '{username}' - invalid credentials")));
-            }
-            printer.say("Success")?;
-        }
-        Verb::HashPassword { password } => {
-            let hash = client.get(&format!("/auth/hash_password/{}", quote(&password)))?;
-            printer.say("Will hash password")?;
-            printer.line(hash["ok"].as_str().unwrap_or_default())?;
-        }
-        other => return Ok(Some(other)),
-    }
-    Ok(None)
-}
-
-fn permissions(
-    client: &Client,
-    printer: &mut Printer,
-    options: &Options,
-    verb: Verb,
-) -> Result<Option<Verb>, Failure> {
-    let vhost = &options.vhost;
-    let quoted = quote(vhost);
-    match verb {
-        Verb::SetPermissions { username, configure, write, read } => {
-            printer.say(&format!("Setting permissions for user \"{username}\" in vhost \"{vhost}\" ..."))?;
-            let body = json!({"configure": configure, "write": write, "read": read});
-            client.put(&format!("/permissions/{quoted}/{}", quote(&username)), &body)?;
-        }
-        Verb::ClearPermissions { username } => {
-            printer.say(&format!("Clearing permissions for user \"{username}\" in vhost \"{vhost}\" ..."))?;
-            client.delete_if_there(&format!("/permissions/{quoted}/{}", quote(&username)))?;
-        }
-        Verb::SetTopicPermissions { username, exchange, write, read } => {
-            printer.say(&format!(
-                "Setting topic permissions on \"{exchange}\" for user \"{username}\" in vhost \"{vhost}\" ..."
-            ))?;
-            let body = json!({"exchange": exchange, "write": write, "read": read});
-            client.put(&format!("/topic-permissions/{quoted}/{}", quote(&username)), &body)?;
-        }
-        Verb::ClearTopicPermissions { username, exchange } => {
-            printer
-                .say(&format!("Clearing topic permissions for user \"{username}\" in vhost \"{vhost}\" ..."))?;
-            let exchange = exchange.map(|exchange| format!("/{}", quote(&exchange))).unwrap_or_default();
-            client.delete_if_there(&format!("/topic-permissions/{quoted}/{}{exchange}", quote(&username)))?;
-        }
-        Verb::SetUserLimits { username, definition } => {
-            printer.say(&format!("Setting user limits to \"{definition}\" for user \"{username}\" ..."))?;
-            set_limits(client, &format!("/user-limits/{}", quote(&username)), &definition)?;
-        }
-        Verb::ClearUserLimits { username, limit } => {
-            printer.say(&format!("Clearing user limits for user \"{username}\" ..."))?;
-            let limits =
-                if limit == "all" { vec!["max-connections", "max-channels"] } else { vec![limit.as_str()] };
-            for limit in limits {
-                client.delete_if_there(&format!("/user-limits/{}/{limit}", quote(&username)))?;
-            }
-        }
-        other => return Ok(Some(other)),
-    }
-    Ok(None)
-}
-
-fn set_limits(client: &Client, path: &str, definition: &str) -> Result<(), Failure> {
-    let limits = parse("the definition", definition)?;
-    let limits = limits.as_object().ok_or_else(|| Failure::Usage("the definition is no object".to_owned()))?;
-    for (limit, value) in limits {
-        client.put(&format!("{path}/{}", quote(limit)), &json!({"value": value}))?;
-    }
-    Ok(())
-}
-
-fn vhosts(client: &Client, printer: &mut Printer, options: &Options, verb: Verb) -> Result<Option<Verb>, Failure> {
-    let vhost = &options.vhost;
-    match verb {
-        Verb::AddVhost { vhost_name, description, tags, default_queue_type } => {
             printer.say(&format!("Adding vhost \"{vhost_name}\" ..."))?;
-            let mut body = json!({"description": description, "tags": tags});
-            if let Some(queue_type) = default_queue_type {
-                body["default_queue_type"] = queue_type.into();
-            }
-            client.put(&format!("/vhosts/{}", quote(&vhost_name)), &body)?;
+            client.put(&path(&vhost_name), &metadata.over(json!({"description": "", "tags": ""})))?;
+        }
+        Verb::UpdateVhostMetadata { vhost_name, metadata } => {
+            printer.say(&format!("Updating metadata of vhost \"{vhost_name}\" ..."))?;
+            let old = existing(&vhost_name)?;
+            client.put(&path(&vhost_name), &metadata.over(kept(&old)))?;
+        }
+        Verb::SetVhostTags { vhost_name, tags } => {
+            let shown = tags.join(", ");
+            printer.say(&format!("Setting tags for virtual host \"{vhost_name}\" to [{shown}] ..."))?;
+            let mut body = kept(&existing(&vhost_name)?);
+            body["tags"] = tags.join(",").into();
+            client.put(&path(&vhost_name), &body)?;
         }
         Verb::DeleteVhost { vhost_name } => {
             printer.say(&format!("Deleting vhost \"{vhost_name}\" ..."))?;
-            let missing = |_| Failure::Refused(format!("Virtual host '{vhost_name}' does not exist"));
-            let path = format!("/vhosts/{}", quote(&vhost_name));
-            client.get(&path).map_err(missing)?;
-            client.delete(&path)?;
+            existing(&vhost_name)?;
+            client.delete(&path(&vhost_name))?;
         }
-        Verb::SetVhostLimits { definition } => {
-            printer.say(&format!("Setting vhost limits to \"{definition}\" for vhost \"{vhost}\" ..."))?;
-            set_limits(client, &format!("/vhost-limits/{}", quote(vhost)), &definition)?;
+        Verb::EnableVhostProtectionFromDeletion { vhost_name } => {
+            printer.say(&format!("Enabling deletion protection for virtual host '{vhost_name}'..."))?;
+            existing(&vhost_name)?;
+            client.post(&format!("{}/deletion/protection", path(&vhost_name)), &json!({}))?;
         }
-        Verb::ClearVhostLimits => {
-            printer.say(&format!("Clearing vhost \"{vhost}\" limits ..."))?;
-            for limit in ["max-connections", "max-queues"] {
-                client.delete(&format!("/vhost-limits/{}/{limit}", quote(vhost)))?;
-            }
+        Verb::DisableVhostProtectionFromDeletion { vhost_name } => {
+            printer.say(&format!("Disabling deletion protection for virtual host '{vhost_name}'..."))?;
+            existing(&vhost_name)?;
+            client.delete(&format!("{}/deletion/protection", path(&vhost_name)))?;
         }
         Verb::SetClusterName { name } => {
             printer.say(&format!("Setting cluster name to {name} ..."))?;
             client.put("/cluster-name", &json!({"name": name}))?;
+        }
+        other => return Ok(Some(other)),
+    }
+    Ok(None)
+}
+
+/// What a virtual host keeps when something of it is changed.
+fn kept(vhost: &Value) -> Value {
+    let mut kept = json!({"description": vhost["description"], "tags": vhost["tags"]});
+    if let Some(queue_type) = vhost["default_queue_type"].as_str().filter(|name| *name != "undefined") {
+        kept["default_queue_type"] = queue_type.into();
+    }
+    kept
+}
+
+impl Metadata {
+    fn over(self, mut old: Value) -> Value {
+        let Self { description, tags, default_queue_type } = self;
+        let given = [("description", description), ("tags", tags), ("default_queue_type", default_queue_type)];
+        for (name, value) in given {
+            if let Some(value) = value {
+                old[name] = value.into();
+            }
+        }
+        old
+    }
+}
+
+fn limits(client: &Client, printer: &mut Printer, options: &Options, verb: Verb) -> Result<Option<Verb>, Failure> {
+    let vhost = &options.vhost;
+    match verb {
+        Verb::SetVhostLimits { definition } => {
+            printer.say(&format!("Setting vhost limits to \"{definition}\" for vhost \"{vhost}\" ..."))?;
+            let limits = client.limits(&definition)?;
+            client.set_limits(&format!("/vhost-limits/{}", quote(vhost)), &limits)?;
+        }
+        Verb::ClearVhostLimits => {
+            printer.say(&format!("Clearing vhost \"{vhost}\" limits ..."))?;
+            for limit in ["max-connections", "max-queues"] {
+                client.delete_if_there(&format!("/vhost-limits/{}/{limit}", quote(vhost)))?;
+            }
         }
         other => return Ok(Some(other)),
     }
@@ -202,117 +131,155 @@ fn policies(
     verb: Verb,
 ) -> Result<Option<Verb>, Failure> {
     let vhost = &options.vhost;
-    let quoted = quote(vhost);
-    let body = |pattern: &str, definition: &str, priority: i64, apply_to: &str| {
-        let definition = parse("the definition", definition)?;
-        Ok::<_, Failure>(json!({
-            "pattern": pattern, "definition": definition, "priority": priority, "apply-to": apply_to
-        }))
-    };
     match verb {
-        Verb::SetPolicy { name, pattern, definition, priority, apply_to } => {
-            printer.say(&format!(
-                "Setting policy \"{name}\" for pattern \"{pattern}\" to \"{definition}\" with priority \"{priority}\" \
-                 for vhost \"{vhost}\" ..."
-            ))?;
-            let body = body(&pattern, &definition, priority, &apply_to)?;
-            client.put(&format!("/policies/{quoted}/{}", quote(&name)), &body)?;
+        Verb::SetPolicy(policy) => {
+            printer.say(&format!("Setting policy {} for vhost \"{vhost}\" ...", policy.shown()))?;
+            client.put(&policy_path("policies", vhost, &policy.name), &policy.body()?)?;
         }
         Verb::ClearPolicy { name } => {
             printer.say(&format!("Clearing policy \"{name}\" on vhost \"{vhost}\" ..."))?;
-            client.delete(&format!("/policies/{quoted}/{}", quote(&name)))?;
+            delete_parameter(client, &policy_path("policies", vhost, &name))?;
         }
-        Verb::SetOperatorPolicy { name, pattern, definition, priority, apply_to } => {
-            printer.say(&format!(
-                "Setting operator policy override \"{name}\" for pattern \"{pattern}\" to \"{definition}\" with priority \
-                 \"{priority}\" for vhost \"{vhost}\" ..."
-            ))?;
-            let body = body(&pattern, &definition, priority, &apply_to)?;
-            client.put(&format!("/operator-policies/{quoted}/{}", quote(&name)), &body)?;
+        Verb::SetOperatorPolicy(policy) => {
+            printer
+                .say(&format!("Setting operator policy override {} for vhost \"{vhost}\" ...", policy.shown()))?;
+            client.put(&policy_path("operator-policies", vhost, &policy.name), &policy.body()?)?;
         }
         Verb::ClearOperatorPolicy { name } => {
             printer.say(&format!("Clearing operator policy \"{name}\" on vhost \"{vhost}\" ..."))?;
-            client.delete(&format!("/operator-policies/{quoted}/{}", quote(&name)))?;
-        }
-        Verb::SetParameter { component, name, value } => {
-            printer.say(&format!(
-                "Setting runtime parameter \"{name}\" for component \"{component}\" to \"{value}\" in vhost \"{vhost}\" ..."
-            ))?;
-            let body = json!({"value": parse("the value", &value)?});
-            client.put(&format!("/parameters/{}/{quoted}/{}", quote(&component), quote(&name)), &body)?;
-        }
-        Verb::ClearParameter { component, name } => {
-            printer.say(&format!(
-                "Clearing runtime parameter \"{name}\" for component \"{component}\" on vhost \"{vhost}\" ..."
-            ))?;
-            client.delete(&format!("/parameters/{}/{quoted}/{}", quote(&component), quote(&name)))?;
-        }
-        Verb::SetGlobalParameter { name, value } => {
-            printer.say(&format!("Setting global runtime parameter \"{name}\" to \"{value}\" ..."))?;
-            let body = json!({"value": parse("the value", &value)?});
-            client.put(&format!("/global-parameters/{}", quote(&name)), &body)?;
-        }
-        Verb::ClearGlobalParameter { name } => {
-            printer.say(&format!("Clearing global runtime parameter \"{name}\" ..."))?;
-            client.delete(&format!("/global-parameters/{}", quote(&name)))?;
+            delete_parameter(client, &policy_path("operator-policies", vhost, &name))?;
         }
         other => return Ok(Some(other)),
     }
     Ok(None)
 }
 
-fn contents(
+fn policy_path(kind: &str, vhost: &str, name: &str) -> String {
+    format!("/{kind}/{}/{}", quote(vhost), quote(name))
+}
+
+impl Policy {
+    fn shown(&self) -> String {
+        let Self { name, pattern, definition, priority, .. } = self;
+        format!("\"{name}\" for pattern \"{pattern}\" to \"{definition}\" with priority \"{priority}\"")
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        let definition = parse(&self.definition)?;
+        let priority: i64 =
+            self.priority.parse().map_err(|_| Failure::Refused("Priority must be an integer".to_owned()))?;
+        Ok(json!({
+            "pattern": self.pattern, "definition": definition, "priority": priority, "apply-to": self.apply_to
+        }))
+    }
+}
+
+fn delete_parameter(client: &Client, path: &str) -> Result<(), Failure> {
+    match client.call(Method::DELETE, path, None, None)? {
+        (status, _) if status.is_success() => Ok(()),
+        (StatusCode::NOT_FOUND, _) => Err(Failure::Refused("Parameter does not exist".to_owned())),
+        (status, text) => Err(refused(status, &text)),
+    }
+}
+
+fn parameters(
     client: &Client,
     printer: &mut Printer,
     options: &Options,
     verb: Verb,
 ) -> Result<Option<Verb>, Failure> {
     let vhost = &options.vhost;
-    let quoted = quote(vhost);
+    let path =
+        |component: &str, name: &str| format!("/parameters/{}/{}/{}", quote(component), quote(vhost), quote(name));
+    match verb {
+        Verb::SetParameter { component, name, value } => {
+            printer.say(&format!(
+                "Setting runtime parameter \"{name}\" for component \"{component}\" to \"{value}\" in vhost \"{vhost}\" ..."
+            ))?;
+            client.put(&path(&component, &name), &json!({"value": parse(&value)?}))?;
+        }
+        Verb::ClearParameter { component, name } => {
+            printer.say(&format!(
+                "Clearing runtime parameter \"{name}\" for component \"{component}\" on vhost \"{vhost}\" ..."
+            ))?;
+            delete_parameter(client, &path(&component, &name))?;
+        }
+        Verb::SetGlobalParameter { name, value } => {
+            printer.say(&format!("Setting global runtime parameter \"{name}\" to \"{value}\" ..."))?;
+            client.put(&format!("/global-parameters/{}", quote(&name)), &json!({"value": parse(&value)?}))?;
+        }
+        Verb::ClearGlobalParameter { name } => {
+            printer.say(&format!("Clearing global runtime parameter \"{name}\" ..."))?;
+            delete_parameter(client, &format!("/global-parameters/{}", quote(&name)))?;
+        }
+        other => return Ok(Some(other)),
+    }
+    Ok(None)
+}
+
+fn queues(client: &Client, printer: &mut Printer, options: &Options, verb: Verb) -> Result<Option<Verb>, Failure> {
+    let vhost = &options.vhost;
+    let path = |name: &str| format!("/queues/{}/{}", quote(vhost), quote(name));
     match verb {
         Verb::DeleteQueue { queue_name, if_empty, if_unused } => {
-            printer.say(&format!("Deleting queue '{queue_name}' on vhost '{vhost}' ..."))?;
-            let queue = format!("/queues/{quoted}/{}", quote(&queue_name));
-            client.get(&queue).map_err(|_| Failure::Refused("Queue not found".to_owned()))?;
-            client.delete(&format!("{queue}?if-empty={if_empty}&if-unused={if_unused}"))?;
+            let conditions = match (if_empty, if_unused) {
+                (false, false) => "",
+                (true, false) => " if queue is empty",
+                (false, true) => " if queue is unused",
+                (true, true) => " if queue is empty and unused",
+            };
+            printer.say(&format!("Deleting queue '{queue_name}' on vhost '{vhost}'{conditions} ..."))?;
+            let path = path(&queue_name);
+            if client.get_if_there(&path)?.is_none() {
+                return Err(Failure::Queue("Queue not found".to_owned()));
+            }
+            let messages = client.get(&format!("{path}?columns=messages"))?;
+            client.delete(&format!("{path}?if-empty={if_empty}&if-unused={if_unused}"))?;
+            let messages = messages["messages"].as_u64().unwrap_or_default();
+            printer.message(&format!("Queue was successfully deleted with {messages} ready messages"))?;
         }
         Verb::PurgeQueue { queue_name } => {
             printer.say(&format!("Purging queue '{queue_name}' in vhost '{vhost}' ..."))?;
-            client.delete(&format!("/queues/{quoted}/{}/contents", quote(&queue_name)))?;
+            let path = path(&queue_name);
+            if client.get_if_there(&path)?.is_none() {
+                return Err(Failure::Data("Object (queue, stream, exchange, etc) was not found".to_owned()));
+            }
+            client.delete(&format!("{path}/contents"))?;
         }
+        other => return Ok(Some(other)),
+    }
+    Ok(None)
+}
+
+fn connections(
+    client: &Client,
+    printer: &mut Printer,
+    options: &Options,
+    verb: Verb,
+) -> Result<Option<Verb>, Failure> {
+    let vhost = &options.vhost;
+    match verb {
         Verb::CloseConnection { connection, explanation } => {
             printer.say(&format!("Closing connection {connection}, reason: {explanation}..."))?;
             close(client, &connection, &explanation)?;
         }
-        Verb::CloseAllConnections { explanation } => {
-            printer.say(&format!("Closing all connections in vhost {vhost}, reason: {explanation}..."))?;
-            close_all(client, &format!("/vhosts/{quoted}/connections?columns=name"), &explanation)?;
+        Verb::CloseAllConnections { explanation, global, limit, per_connection_delay } => {
+            let (which, path) = if global {
+                ("across all vhosts".to_owned(), "/connections".to_owned())
+            } else {
+                (format!("in vhost {vhost}"), format!("/vhosts/{}/connections", quote(vhost)))
+            };
+            let most = if limit == 0 { "all connections".to_owned() } else { format!("{limit} connections") };
+            printer.say(&format!("Closing {most} {which}, reason: {explanation}..."))?;
+            let limit = if limit == 0 { usize::MAX } else { limit };
+            let pause = Duration::from_millis(per_connection_delay);
+            let closed = close_all(client, &path, &explanation, limit, pause)?;
+            printer.message(&format!("Closed {closed} connections"))?;
         }
         Verb::CloseAllUserConnections { username, explanation } => {
             printer.say(&format!("Closing connections of user {username}, reason: {explanation}..."))?;
-            close_all(client, &format!("/connections/username/{}?columns=name", quote(&username)), &explanation)?;
-        }
-        Verb::ExportDefinitions { path } => {
-            let definitions = client.get("/definitions")?;
-            let text = serde_json::to_string_pretty(&definitions).unwrap_or_default();
-            if path == Path::new("-") {
-                printer.line(&text)?;
-            } else {
-                printer.say(&format!("Exporting definitions in JSON to a file at \"{}\" ...", path.display()))?;
-                fs::write(&path, text)?;
-            }
-        }
-        Verb::ImportDefinitions { path } => {
-            let mut text = String::new();
-            if path == Path::new("-") {
-                stdin().read_to_string(&mut text)?;
-            } else {
-                printer
-                    .say(&format!("Importing definitions in JSON from a file at \"{}\" ...", path.display()))?;
-                text = fs::read_to_string(&path)?;
-            }
-            client.post("/definitions", &parse("the file", &text)?)?;
-            printer.say("Successfully imported definitions")?;
+            let path = format!("/connections/username/{}", quote(&username));
+            close_all(client, &path, &explanation, usize::MAX, Duration::ZERO)?;
         }
         other => return Ok(Some(other)),
     }
@@ -323,17 +290,132 @@ fn close(client: &Client, name: &str, reason: &str) -> Result<(), Failure> {
     let path = format!("/connections/{}", quote(name));
     match client.call(Method::DELETE, &path, None, Some(reason))? {
         (status, _) if status.is_success() => Ok(()),
+        (StatusCode::NOT_FOUND, _) => Err(Failure::Refused(format!("there is no connection {name}"))),
         (status, text) => Err(refused(status, &text)),
     }
 }
 
-fn close_all(client: &Client, path: &str, reason: &str) -> Result<(), Failure> {
-    let connections = client.get(path)?;
-    for connection in connections.as_array().into_iter().flatten() {
-        if let Some(name) = connection["name"].as_str() {
-            // It may have closed meanwhile.
-            let _ = close(client, name, reason);
+fn close_all(client: &Client, path: &str, reason: &str, limit: usize, pause: Duration) -> Result<usize, Failure> {
+    let connections = client.get_if_there(&format!("{path}?columns=name"))?.unwrap_or_default();
+    let names = connections.as_array().into_iter().flatten().filter_map(|connection| connection["name"].as_str());
+    let mut closed = 0;
+    for name in names.take(limit) {
+        // It may have closed meanwhile.
+        if close(client, name, reason).is_ok() {
+            closed += 1;
+            thread::sleep(pause);
         }
     }
+    Ok(closed)
+}
+
+fn definitions(client: &Client, printer: &mut Printer, verb: Verb) -> Result<Option<Verb>, Failure> {
+    match verb {
+        Verb::ExportDefinitions { path, format } => {
+            only_json(format)?;
+            let standard_output = path == Path::new("-");
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+                return Err(Failure::Invalid(format!("Directory {} does not exist", directory.display())));
+            }
+            if !standard_output {
+                printer.say(&format!("Exporting definitions in JSON to a file at \"{}\" ...", path.display()))?;
+            }
+            let definitions = client.get("/definitions")?;
+            let text = serde_json::to_string_pretty(&definitions).unwrap_or_default();
+            if standard_output {
+                printer.line(&text)?;
+            } else {
+                private(&path)?.write_all(text.as_bytes())?;
+            }
+        }
+        Verb::ImportDefinitions { path, format, skip_if_unchanged: _ } => {
+            only_json(format)?;
+            let path = path.filter(|path| path != Path::new("-"));
+            let text = match path {
+                Some(path) => {
+                    if !path.is_file() {
+                        return Err(Failure::Invalid(format!("File {} does not exist", path.display())));
+                    }
+                    let path_shown = path.display();
+                    printer.say(&format!("Importing definitions in JSON from a file at \"{path_shown}\" ..."))?;
+                    fs::read_to_string(&path)?
+                }
+                None => {
+                    printer.say("Importing definitions in JSON from standard input ...")?;
+                    let mut text = String::new();
+                    stdin().read_to_string(&mut text)?;
+                    text
+                }
+            };
+            let mut definitions = parse(&text)?;
+            mend_tables(&mut definitions);
+            client.post("/definitions", &definitions)?;
+            let says =
+                "Successfully started definition import. This process is asynchronous and can take some time.";
+            printer.say(says)?;
+        }
+        other => return Ok(Some(other)),
+    }
+    Ok(None)
+}
+
+/// rabbitmqctl exports the definitions of operator policies and the limits of virtual hosts as lists of pairs, which it cannot
+/// import itself; the API wants objects.
+fn mend_tables(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(mend_tables),
+        Value::Object(members) => {
+            for (name, value) in members {
+                match pairs(value) {
+                    Some(table) if matches!(name.as_str(), "definition" | "limits") => *value = table,
+                    _ => mend_tables(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A list of pairs as an object; `None` for anything else.
+fn pairs(value: &Value) -> Option<Value> {
+    let pair = |item: &Value| match item.as_array()?.as_slice() {
+        [name, value] => Some((name.as_str()?.to_owned(), value.clone())),
+        _ => None,
+    };
+    let items = value.as_array()?;
+    items.iter().map(pair).collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
+}
+
+fn only_json(format: DefinitionsFormat) -> Result<(), Failure> {
+    if format == DefinitionsFormat::Erlang {
+        return Err(Failure::Usage("definitions are written and read as JSON: --format json".to_owned()));
+    }
     Ok(())
+}
+
+/// Definitions hold the hashes of passwords.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_pairs_become_objects_where_definitions_have_objects() {
+        let mut definitions = json!({
+            "parameters": [{"component": "operator_policy", "value": {"definition": [["message-ttl", 5]]}}],
+            "vhosts": [{"name": "v", "limits": [["max-queues", 1]], "metadata": {"tags": []}}, {"name": "w", "limits": []}],
+            "queues": [{"name": "q", "arguments": {"definition": [1]}}],
+        });
+        mend_tables(&mut definitions);
+        let expect = json!({
+            "parameters": [{"component": "operator_policy", "value": {"definition": {"message-ttl": 5}}}],
+            "vhosts": [{"name": "v", "limits": {"max-queues": 1}, "metadata": {"tags": []}}, {"name": "w", "limits": {}}],
+            "queues": [{"name": "q", "arguments": {"definition": [1]}}],
+        });
+        assert_eq!(definitions, expect);
+    }
 }

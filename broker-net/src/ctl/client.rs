@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use ureq::Agent;
-use ureq::http::{Method, Request, StatusCode};
+use ureq::http::{Method, Request, StatusCode, Uri};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Speaks to one broker as one user.
-#[derive(Debug)]
 pub(super) struct Client {
     agent: Agent,
     base: String,
@@ -30,6 +29,11 @@ pub(super) fn quote(part: &str) -> String {
     quoted
 }
 
+/// A JSON document of the command line or a file.
+pub(super) fn parse(text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::Refused(format!("Could not parse JSON document: {error}")))
+}
+
 impl Client {
     pub(super) fn new(url: &str, user: &str, password: &str, timeout_s: u64) -> Self {
         let config = Agent::config_builder()
@@ -44,6 +48,12 @@ impl Client {
     pub(super) fn as_user(&self, user: &str, password: &str) -> Self {
         let authorization = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         Self { agent: self.agent.clone(), base: self.base.clone(), authorization }
+    }
+
+    /// The host that the API is on.
+    pub(super) fn host(&self) -> Option<String> {
+        let uri: Uri = self.base.parse().ok()?;
+        Some(uri.host()?.trim_matches(['[', ']']).to_owned())
     }
 
     /// Sends a request; `path` begins with a slash.
@@ -76,8 +86,16 @@ impl Client {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let text = self.successful(Method::GET, path, None)?;
-        serde_json::from_str(&text).map_err(|error| Failure::Unavailable(error.to_string()))
+        read(&self.successful(Method::GET, path, None)?)
+    }
+
+    /// What may not be there.
+    pub(super) fn get_if_there(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.call(Method::GET, path, None, None)? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, text) if status.is_success() => read(&text).map(Some),
+            (status, text) => Err(refused(status, &text)),
+        }
     }
 
     pub(super) fn put(&self, path: &str, body: &Value) -> Result<(), Failure> {
@@ -106,6 +124,25 @@ impl Client {
             (status, text) => Err(refused(status, &text)),
         }
     }
+
+    /// Limits as they are given on the command line.
+    pub(super) fn limits(&self, definition: &str) -> Result<Map<String, Value>, Failure> {
+        match parse(definition)? {
+            Value::Object(limits) => Ok(limits),
+            _ => Err(Failure::Refused("limits are an object: {\"max-connections\": 100}".to_owned())),
+        }
+    }
+
+    /// Sets each of the limits; `path` is whose they are.
+    pub(super) fn set_limits(&self, path: &str, limits: &Map<String, Value>) -> Result<(), Failure> {
+        limits
+            .iter()
+            .try_for_each(|(limit, value)| self.put(&format!("{path}/{}", quote(limit)), &json!({"value": value})))
+    }
+}
+
+fn read(text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::Unavailable(error.to_string()))
 }
 
 /// The reason that the API gives.
@@ -134,5 +171,12 @@ mod tests {
         let failure = refused(StatusCode::BAD_REQUEST, r#"{"error":"bad_request","reason":["not_base64","x"]}"#);
         assert_eq!(failure.to_string(), "Error:\n[\"not_base64\",\"x\"]");
         assert_eq!(refused(StatusCode::NOT_FOUND, "").to_string(), "Error:\n404 Not Found");
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_address() {
+        let host = |url| Client::new(url, "u", "p", 1).host();
+        assert_eq!(host("http://[::1]:15672/").as_deref(), Some("::1"));
+        assert_eq!(host("http://broker:15672").as_deref(), Some("broker"));
     }
 }

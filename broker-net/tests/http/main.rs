@@ -7,6 +7,7 @@ mod access;
 mod binding;
 mod connection;
 mod ctl;
+mod ctl_recorded;
 mod definitions;
 mod harness;
 mod health;

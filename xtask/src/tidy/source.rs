@@ -56,7 +56,9 @@ const BANNED: &[(&str, &str)] = &[
 /// A thread that sleeps orders nothing. These places poll for something that another process does, or let the time of a
 /// message in it run out.
 const SLEEPERS: &[&str] = &[
+    "broker-net/src/ctl/change.rs",
     "broker-net/src/ctl/check.rs",
+    "broker-net/src/ctl/process.rs",
     "broker-net/src/notify.rs",
     "broker-net/src/startup/ports.rs",
     "xtask/src/broker.rs",

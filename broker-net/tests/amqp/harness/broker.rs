@@ -99,6 +99,12 @@ impl Broker {
         process.child.wait().unwrap()
     }
 
+    /// Waits until the process has ended.
+    #[allow(dead_code, reason = "not every test binary has somebody else stop the broker")]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process().child.wait().unwrap()
+    }
+
     /// Asks the process to stop.
     pub(crate) fn terminate(&mut self) {
         kill_process(Pid::from_child(&self.process().child), Signal::TERM).unwrap();
