@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::backlog::Backlog;
 use crate::conformance::Conformance;
 use crate::crash::Crash;
+use crate::dist::Dist;
 use crate::fuzz::Fuzz;
 use crate::sim::Sim;
 use crate::workspace::{self, Workspace};
@@ -25,6 +26,7 @@ const STEPS: &[Step] = &[
     ("crash smoke", |workspace| Crash::smoke().run(workspace)),
     ("backlog smoke", |workspace| Backlog::smoke().run(workspace)),
     ("bench smoke", bench),
+    ("dist smoke", |workspace| Dist::smoke().run(workspace)),
 ];
 
 /// Runs every step and stops at the first that fails.

@@ -8,6 +8,7 @@ mod ci;
 mod compare;
 mod conformance;
 mod crash;
+mod dist;
 mod fuzz;
 mod interop;
 mod load;
@@ -51,6 +52,8 @@ enum Task {
     Load(load::Load),
     /// Measure another broker and RingMQ in turn, and print the ratios
     Compare(compare::Compare),
+    /// A Debian package and a tar archive, with man pages and shell completions
+    Dist(dist::Dist),
     /// Rules of the code base that the compiler does not check
     Tidy,
 }
@@ -78,6 +81,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Fuzz(task) => task.run(&workspace),
         Task::Load(task) => task.run(&workspace),
         Task::Compare(task) => task.run(&workspace),
+        Task::Dist(task) => task.run(&workspace),
         Task::Tidy => tidy::run(&workspace),
     }
 }
