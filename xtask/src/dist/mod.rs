@@ -13,11 +13,10 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use crate::workspace::{Profile, Workspace, run};
+use crate::workspace::{Workspace, run};
 
-/// The binaries, with their packages.
-const BINARIES: [(&str, &str); 3] =
-    [("broker-net", "ringmq"), ("broker-net", "ringmqctl"), ("broker-bench", "ringmq-bench")];
+/// The binaries.
+const BINARIES: [&str; 3] = ["ringmq", "ringmqctl", "ringmq-bench"];
 
 /// Flags of the task.
 #[derive(Clone, Debug, Args)]
@@ -40,22 +39,16 @@ impl Dist {
     }
 
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let profile = if self.debug { Profile::Dev } else { Profile::Release };
         let out = self.out.clone().unwrap_or_else(|| workspace.target().join("dist"));
-        let binaries = BINARIES
-            .iter()
-            .map(|(package, binary)| workspace.build(package, binary, profile))
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let built = self.build(workspace)?;
         let manual = out.join("manual");
         clear(&manual)?;
-        run(workspace
-            .cargo(["run", "--quiet", "--package", "broker-bench", "--example", "manual", "--"])
-            .arg(&manual))?;
+        run(Command::new(workspace.target().join("debug/examples/manual")).arg(&manual))?;
         let architecture = architecture()?;
         let name = format!("ringmq-{}-linux-{architecture}", self.version);
         let tree = out.join(&name);
         clear(&tree)?;
-        layout::lay(workspace, &tree, &binaries, &manual)?;
+        layout::lay(workspace, &tree, &BINARIES.map(|binary| built.join(binary)), &manual)?;
         layout::open_directories(&tree)?;
         let archive = out.join(format!("{name}.tar.gz"));
         pack(&tree, &archive)?;
@@ -71,6 +64,19 @@ impl Dist {
         check_deb(&package)?;
         println!("{}", package.display());
         Ok(())
+    }
+
+    /// Builds the binaries and the program that writes the manual; returns where the binaries are.
+    fn build(&self, workspace: &Workspace) -> anyhow::Result<PathBuf> {
+        if self.debug {
+            // As the tests are built, so that nothing is built twice.
+            run(&mut workspace.cargo(["build", "--workspace", "--bins", "--examples"]))?;
+            return Ok(workspace.target().join("debug"));
+        }
+        let packages = ["--package", "broker-net", "--package", "broker-bench"];
+        run(workspace.cargo(["build", "--release", "--locked", "--bins"]).args(packages))?;
+        run(&mut workspace.cargo(["build", "--package", "broker-bench", "--example", "manual"]))?;
+        Ok(workspace.target().join("release"))
     }
 }
 
