@@ -32,7 +32,7 @@ pub use error::StoreError;
 pub use fs::Fs;
 pub use ids::{Lsn, PartitionId, Position, QueueId, SegmentId, Seq};
 pub use log::{
-    Appended, Entry, IoDone, IoOp, Load, Log, LogEvent, LogFigures, LogKind, LogOptions, Recovered,
+    Appended, Entry, Group, IoDone, IoOp, Load, Log, LogEvent, LogFigures, LogKind, LogOptions, Recovered,
     RecoveredQueue, Run, Written, perform, recover,
 };
 pub use map::Mapping;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use amq_protocol::types::FieldTable;
 use broker_store::QueueId;
 
+use super::partition::GroupSize;
 use super::registrar::{ClientCommand, Round, TopologyRequest};
 use super::reply_to::FindReply;
 use super::topology::Change;
 use crate::error::AmqpError;
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, RequestId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, PartitionId, RequestId};
 use crate::model::message::{Message, Traits};
 use crate::session::Settlement;
 
@@ -33,6 +34,14 @@ pub(super) enum Op {
         message: Span,
         traits: Traits,
         confirm: Option<(ChannelKey, u64)>,
+    },
+    /// What follows until `EndGroup`, in the same batch, is a transaction.
+    BeginGroup {
+        partition: PartitionId,
+        size: GroupSize,
+    },
+    EndGroup {
+        partition: PartitionId,
     },
     Settle {
         channel: ChannelKey,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use broker_store::{Entry, IoDone, IoOp, LogEvent, LogKind, PartitionId, QueueId, SegmentId, StoreError};
+use broker_store::{Entry, Group, IoDone, IoOp, LogEvent, LogKind, PartitionId, QueueId, SegmentId, StoreError};
 
 use super::confirms::{Confirms, Waiting};
 use super::histogram::{BATCH_BYTES_BOUNDS, BATCH_RECORDS_BOUNDS, LATENCY_BOUNDS_US};
@@ -36,6 +36,17 @@ pub(super) enum PartitionEvent {
     Trouble(LogKind, StoreError),
 }
 
+/// What a transaction stores.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GroupSize {
+    /// Records at most.
+    pub records: usize,
+    /// Their queues, all together.
+    pub targets: usize,
+    /// Their messages, in bytes.
+    pub bytes: usize,
+}
+
 /// One partition.
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -45,6 +56,8 @@ pub(super) struct Partition {
     pub logs: Logs,
     /// Confirms that wait for the durable log.
     pub confirms: Confirms,
+    /// The transaction that is being stored.
+    group: Option<Group>,
     waiting_for_pages: Vec<QueueId>,
     /// Streams with messages that are not on disk.
     waiting_for_sync: Vec<QueueId>,
@@ -61,6 +74,7 @@ impl Partition {
             id,
             logs,
             confirms: Confirms::default(),
+            group: None,
             waiting_for_pages: Vec::new(),
             waiting_for_sync: Vec::new(),
             no_space: [false; 2],
@@ -78,6 +92,19 @@ impl Partition {
     /// The stream is to be told when the durable log has synced something. A stream waits once at a time.
     pub(super) fn wait_for_sync(&mut self, stream: QueueId) {
         self.waiting_for_sync.push(stream);
+    }
+
+    /// What is stored until [`end_group`](Self::end_group) is there after a crash as a whole or not at all, if it fits in a
+    /// segment. Nothing else may happen in between.
+    pub(super) fn begin_group(&mut self, size: GroupSize) {
+        self.group = self.logs.durable.begin_group(size.records, size.targets, size.bytes);
+    }
+
+    /// See [`begin_group`](Self::begin_group).
+    pub(super) fn end_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            self.logs.durable.end_group(&group);
+        }
     }
 
     /// True while more is staged than [`STAGED_BYTES`].

@@ -3,16 +3,21 @@
 
 use super::Shard;
 use super::histogram::MESSAGE_SIZE_BOUNDS;
+use super::mailbox::Op;
+use super::partition::GroupSize;
 use super::publish::{Confirm, Routed};
 use super::publisher::{Publisher, Target};
 use crate::error::{AmqpError, ChannelCode};
-use crate::ids::QueueId;
+use crate::ids::{PartitionId, QueueId};
 use crate::model::headers::{BCC, sender_selected, without};
 use crate::model::message::{Message, Stamp, Traits};
 use crate::model::permission::Access;
 use crate::model::properties::Properties;
 use crate::model::reply_to::{is_pseudo_queue, with_reply_to};
 use crate::session::{Caller, Publish, Published, Sessions};
+
+/// Bytes that the log adds to the strings of a message at most.
+const STORED_OVERHEAD: usize = 32;
 
 /// Where a message goes whose transaction is not committed yet.
 #[derive(Debug)]
@@ -103,5 +108,59 @@ impl Shard {
             return Published { routed: true, pending_confirms: 0, refused: false };
         }
         self.distribute(sessions, &targets, message, traits, confirm, publish.mandatory)
+    }
+
+    /// Begins a commit of these messages, which have `bytes` bytes altogether: what follows until [`end_commit`](Self::end_commit)
+    /// is there after a crash as a whole or not at all, if all the queues are in one partition. Returns that partition.
+    pub fn begin_commit<'p>(
+        &mut self,
+        messages: impl Iterator<Item = &'p Prepared>,
+        bytes: usize,
+    ) -> Option<PartitionId> {
+        let (mut found, mut durable) = (None, false);
+        let mut size = GroupSize { bytes, ..GroupSize::default() };
+        for prepared in messages {
+            if !prepared.held_back.is_empty() {
+                return None;
+            }
+            for row in prepared.queues.iter().filter_map(|queue| self.topology.queue(*queue)) {
+                if found.is_some_and(|partition| partition != row.partition) {
+                    return None;
+                }
+                found = Some(row.partition);
+                durable |= row.durable;
+                size.targets += 1;
+            }
+            size.records += 1;
+            size.bytes += STORED_OVERHEAD;
+        }
+        let partition = found.filter(|_| durable)?;
+        let shard = self.placement.shard_of(partition);
+        match shard == self.id {
+            true => self.begin_group_here(partition, size),
+            false => self.peers.batch(shard).push(Op::BeginGroup { partition, size }),
+        }
+        Some(partition)
+    }
+
+    /// See [`begin_commit`](Self::begin_commit); nothing else may be asked of the shard in between.
+    pub fn end_commit(&mut self, partition: PartitionId) {
+        let shard = self.placement.shard_of(partition);
+        match shard == self.id {
+            true => self.end_group_here(partition),
+            false => self.peers.batch(shard).push(Op::EndGroup { partition }),
+        }
+    }
+
+    pub(super) fn begin_group_here(&mut self, partition: PartitionId, size: GroupSize) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.begin_group(size);
+        }
+    }
+
+    pub(super) fn end_group_here(&mut self, partition: PartitionId) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.end_group();
+        }
     }
 }

@@ -34,6 +34,8 @@ impl Shard {
                 let message = batch.message_at(message);
                 self.accept_from(sessions, from, batch.queues_at(queues), message, traits, confirm);
             }
+            Op::BeginGroup { partition, size } => self.begin_group_here(partition, size),
+            Op::EndGroup { partition } => self.end_group_here(partition),
             Op::Settle { channel, queue, tokens, settlement } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);

@@ -349,3 +349,39 @@ fn a_full_queue_that_refuses_fails_the_commit_406() {
         assert_eq!(error_of(session.tx_commit().await), (406, text));
     });
 }
+
+#[test]
+fn a_transaction_for_one_queue_is_there_whole_or_not_at_all_after_kill_9() {
+    own_process(&["--shards", "2"], async |broker| {
+        for round in ["1", "2", "3", "4"] {
+            let mut raw = transactional(broker);
+            for _ in 0..20 {
+                raw.publish(1, "q", round.as_bytes());
+            }
+            raw.send(1, &AMQPClass::Tx(Tx::Commit(Commit {})));
+            broker.crash();
+            let session = broker.open().await;
+            let count = session.drain("q").await.iter().filter(|body| *body == round).count();
+            assert!(matches!(count, 0 | 20), "{count} of round {round}");
+        }
+    });
+}
+
+#[test]
+fn what_is_taken_and_what_is_published_in_a_transaction_change_together() {
+    own_process(&["--shards", "2"], async |broker| {
+        let session = broker.open().await;
+        let quorum = [("x-queue-type", long_string("quorum"))];
+        session.declare_with("work", &quorum).await.unwrap();
+        session.confirm().await;
+        session.put("work", "todo", persistent()).await;
+        let worker = broker.open().await;
+        worker.tx_select().await.unwrap();
+        let task = get(&worker, "work").await.expect("a task");
+        worker.basic_ack(task.delivery_tag, BasicAckOptions::default()).await.unwrap();
+        publish(&worker, "", "work", "done").await;
+        worker.tx_commit().await.unwrap();
+        broker.crash();
+        assert_eq!(broker.open().await.drain("work").await, ["done"]);
+    });
+}

@@ -171,7 +171,7 @@ impl Log {
     }
 
     /// Stages what the active segment takes, reserve included.
-    fn stage_acks_here(&mut self) {
+    pub(super) fn stage_acks_here(&mut self) {
         while self.queues.is_dirty() {
             let Some(active) = &self.active else { return };
             let left = self.options.segment_bytes.saturating_sub(active.offset) as usize;

@@ -8,6 +8,7 @@
 mod batch;
 mod checkpoint;
 mod event;
+mod group;
 mod io;
 mod options;
 mod paging;
@@ -35,6 +36,7 @@ use reclaim::Rewrite;
 use segment::{FIRST_OFFSET, Segment, State, index_path, segment_path};
 
 pub use event::LogEvent;
+pub use group::Group;
 pub use io::{IoDone, IoOp, Written};
 pub use options::{LogKind, LogOptions};
 pub use perform::perform;

@@ -220,7 +220,8 @@ impl<F: Fs> Recovery<'_, F> {
         before: Option<Lsn>,
     ) -> Result<bool, StoreError> {
         let damage_before = self.damage.len();
-        let pieces = self.keep_pieces(id, &found, synced, before);
+        let mut pieces = self.keep_pieces(id, &found, synced, before);
+        scan::cut_group(&found.bytes, &mut pieces, synced);
         let damaged = self.damage.len() > damage_before;
         let Some(last) = pieces.last() else {
             return Ok(false);

@@ -20,6 +20,8 @@ pub(crate) const ACK_RANGE: usize = 24;
 pub(crate) const ATTEMPT: usize = 24;
 /// Length of the whole record that opens each batch, in bytes.
 pub(crate) const BATCH_MARK: usize = RECORD_HEADER + 8;
+/// Length of the whole record that opens a group, in bytes.
+pub(crate) const GROUP: usize = RECORD_HEADER + 8;
 /// Targets that one record can name.
 pub(crate) const MAX_TARGETS: usize = 0x00ff_ffff;
 
@@ -41,11 +43,13 @@ pub(crate) enum Kind {
     Batch = 5,
     /// How often messages were delivered and came back.
     Attempts = 6,
+    /// Opens a group: the LSN of its last record.
+    Group = 7,
 }
 
 impl Kind {
     fn from_stored(stored: u32) -> Option<Self> {
-        [Self::Message, Self::Moved, Self::Acks, Self::Delivered, Self::Batch, Self::Attempts]
+        [Self::Message, Self::Moved, Self::Acks, Self::Delivered, Self::Batch, Self::Attempts, Self::Group]
             .into_iter()
             .find(|kind| *kind as u32 == stored)
     }
@@ -160,7 +164,14 @@ pub(crate) fn put_batch_mark(out: &mut Vec<u8>, lsn: Lsn, segment: SegmentId) {
     finish_record(out, start, false);
 }
 
-/// Fills in the batch mark at `start`.
+/// Appends the record that opens a group, of which nothing is said yet.
+pub(crate) fn put_group(out: &mut Vec<u8>, lsn: Lsn, segment: SegmentId) {
+    let start = begin_record(out, lsn, segment, Kind::Group, 0);
+    out.extend_from_slice(&[0; 8]);
+    finish_record(out, start, true);
+}
+
+/// Fills in the LSN of the batch mark, or of the group, at `start`.
 pub(crate) fn set_synced(out: &mut [u8], start: usize, synced: Lsn) {
     let mark = &mut out[start..start + BATCH_MARK];
     mark[RECORD_HEADER..].copy_from_slice(&synced.0.to_le_bytes());
@@ -219,7 +230,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What a batch mark says.
+    /// What a batch mark says; of a group, its last LSN.
     pub(crate) fn synced(&self) -> Lsn {
         self.bytes.get(RECORD_HEADER..BATCH_MARK).map_or(Lsn(0), |body| Lsn(u64_at(body, 0)))
     }
@@ -238,9 +249,10 @@ impl<'a> Record<'a> {
             Kind::Message | Kind::Moved | Kind::Delivered => TARGET,
             Kind::Acks => ACK_RANGE,
             Kind::Attempts => ATTEMPT,
-            Kind::Batch => 8,
+            Kind::Batch | Kind::Group => 8,
         };
-        let count = if self.header.kind == Kind::Batch { 1 } else { self.header.count as usize };
+        let one = matches!(self.header.kind, Kind::Batch | Kind::Group);
+        let count = if one { 1 } else { self.header.count as usize };
         self.items_start() + item * count
     }
 }

@@ -391,6 +391,7 @@ pub(crate) fn add_record(
         format::Kind::Delivered => builder.delivered.extend(record.targets()),
         format::Kind::Attempts => builder.attempts.extend(record.attempts()),
         format::Kind::Batch => builder.synced = builder.synced.max(record.synced()),
+        format::Kind::Group => {}
     }
     builder.last_lsn = header.lsn;
     builder.used = len32(format::aligned(offset as usize + header.length as usize));

@@ -67,6 +67,25 @@ fn intact(bytes: &[u8], segment: SegmentId, offset: usize) -> Option<format::Rec
     (record.header.segment == segment && record.is_intact()).then_some(record)
 }
 
+/// Cuts the last piece in front of a group that is not all there, if the group is newer than `synced`.
+pub(crate) fn cut_group(bytes: &[u8], pieces: &mut Vec<Piece>, synced: Lsn) {
+    let Some(last) = pieces.last_mut() else { return };
+    let mut offset = last.start as usize;
+    while offset < last.end as usize
+        && let Some(record) = bytes.get(offset..).and_then(format::record)
+    {
+        let header = record.header;
+        if header.kind == format::Kind::Group && header.lsn > synced && record.synced() > last.last_lsn {
+            (last.end, last.last_lsn) = (len32(offset), Lsn(header.lsn.0 - 1));
+            break;
+        }
+        offset += aligned(header.length as usize);
+    }
+    if last.start == last.end {
+        pieces.pop();
+    }
+}
+
 /// Offset of the first record that is newer than `lsn`, or the end of the last piece.
 pub(crate) fn offset_after(bytes: &[u8], pieces: &[Piece], lsn: Lsn) -> u32 {
     for piece in pieces.iter().filter(|piece| piece.last_lsn > lsn) {

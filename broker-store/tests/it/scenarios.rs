@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use broker_store::fs::Faults;
+use broker_store::fs::{Faults, SimFs};
 use broker_store::{LogEvent, LogKind, Position, QueueId, Run, SegmentId, Seq, StoreError};
 
-use crate::harness::{DIR, Driver, open, small};
+use crate::harness::{DIR, Driver, Random, open, small};
 
 const QUEUE: QueueId = QueueId(1);
 
@@ -275,4 +275,68 @@ fn a_record_that_fits_no_segment_is_refused() {
     let error = driver.log.append(&[(QUEUE, Seq(1))], &[&vec![0; 16 << 10]]).unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { .. }));
     assert_eq!(publish(&mut driver, 1).segment, SegmentId(1));
+}
+
+/// Messages of a group of ten that are there after a power cut in the middle of writing it, and whether it was synced.
+fn cut_while_writing(seed: u64, grouped: bool) -> (u64, bool) {
+    let fs = SimFs::new(seed);
+    let (log, _) = open(&fs, small(LogKind::Durable), |_| true).unwrap();
+    let mut driver = Driver::new(&fs, log, seed);
+    let before = publish(&mut driver, 1);
+    driver.flush();
+    let crash_after = Some(Random(seed).below(6));
+    driver.fs.set_faults(Faults { crash_after, latency: 3, ..Faults::default() });
+    let group = if grouped { driver.log.begin_group(10, 10, 2000) } else { None };
+    assert_eq!(group.is_some(), grouped);
+    let last = (2..=11).map(|seq| driver.log.append(&[(QUEUE, Seq(seq))], &[&[2; 200]]).unwrap().lsn).last();
+    driver.log.ack(QUEUE, Seq(1), before);
+    group.iter().for_each(|group| driver.log.end_group(group));
+    driver.settle();
+    let synced = last.is_some_and(|last| driver.log.durable() >= last);
+    driver.fs.power_cut();
+    let (_, recovered) = open(&driver.fs, small(LogKind::Durable), |_| true).unwrap();
+    assert!(recovered.damage.is_empty(), "seed {seed}: {:?}", recovered.damage);
+    // Recovering once more changes nothing.
+    let (_, again) = open(&driver.fs, small(LogKind::Durable), |_| true).unwrap();
+    assert_eq!(again.messages, recovered.messages, "seed {seed}");
+    (recovered.messages, synced)
+}
+
+#[test]
+fn a_group_is_all_there_after_a_power_cut_or_nothing_of_it() {
+    let mut seen = [0; 2];
+    for seed in 0..500 {
+        match cut_while_writing(seed, true) {
+            // The message before it is acked in the group.
+            (10, _) => seen[1] += 1,
+            (1, false) => seen[0] += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+    let torn = (0..500).filter(|seed| (2..11).contains(&cut_while_writing(*seed, false).0)).count();
+    assert!(torn > 20, "without a group {torn} were torn");
+}
+
+#[test]
+fn a_group_that_fits_no_segment_is_none() {
+    let mut driver = Driver::fresh(small(LogKind::Durable));
+    assert!(driver.log.begin_group(10, 10, 17 << 10).is_none());
+    publish(&mut driver, 1);
+    driver.flush();
+    assert!(Driver::fresh(small(LogKind::Volatile)).log.begin_group(1, 1, 10).is_none());
+}
+
+#[test]
+fn a_group_that_goes_beyond_its_segment_is_none() {
+    let mut driver = Driver::fresh(small(LogKind::Durable));
+    let group = driver.log.begin_group(1, 1, 200).unwrap();
+    for seq in 1..200 {
+        publish(&mut driver, seq);
+        driver.settle();
+    }
+    driver.log.end_group(&group);
+    driver.flush();
+    let (_, recovered) = open(&driver.fs, small(LogKind::Durable), |_| true).unwrap();
+    assert_eq!(recovered.messages, 199);
 }

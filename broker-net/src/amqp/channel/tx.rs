@@ -1,8 +1,8 @@
 //! Confirm mode, and transactions: the publishes and acks of a channel, kept until `tx.commit`.
 //!
 //! What is wrong with a publish or an ack is told at once, and a publish is routed at once, as in RabbitMQ; queues see both at
-//! the commit. A transaction is not atomic over several queues. `tx.commit-ok` is sent once all its persistent messages are on
-//! disk.
+//! the commit. `tx.commit-ok` is sent once all its persistent messages are on disk. If all its messages are for queues of one
+//! partition, a crash leaves all that are persistent or none.
 
 use amq_protocol::protocol::{AMQPClass, confirm, tx};
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
@@ -181,6 +181,8 @@ impl Channel {
 
     /// Publishes first, then acks, as RabbitMQ does. Until commit-ok no other channel of the connection is served.
     fn commit(&mut self, turn: &mut Turn<'_>, transaction: Transaction) -> Flow {
+        let prepared = transaction.publishes.iter().map(|buffered| &buffered.prepared);
+        let group = turn.shard.begin_commit(prepared, transaction.bytes.len());
         for (message, Buffered { prepared, mandatory, .. }) in transaction.publishes() {
             let confirm = turn
                 .outputs
@@ -195,6 +197,9 @@ impl Channel {
         }
         for (settlement, mut entries) in transaction.settlements {
             self.settle_entries(turn, &mut entries, settlement);
+        }
+        if let Some(partition) = group {
+            turn.shard.end_commit(partition);
         }
         let request = Request {
             method: MethodId::new(90, 20),
