@@ -149,7 +149,7 @@ impl Window {
 
     /// The next chunk to be written, if the window is not to grow: the oldest. The newest takes more records, unless it is
     /// one record that is longer than chunks are.
-    pub(crate) fn to_spill(&mut self) -> Option<&mut Chunk> {
+    pub(crate) fn next_spill(&mut self) -> Option<&mut Chunk> {
         let alone = self.chunks.len() == 1;
         let chunk_bytes = self.chunk_bytes;
         self.chunks.front_mut().filter(|chunk| !alone || chunk.bytes.len() > chunk_bytes)
@@ -222,10 +222,10 @@ mod tests {
     fn a_record_longer_than_a_chunk_need_not_wait_for_the_next_one() {
         let mut window = Window::new(8 << 20);
         put(&mut window, 0, 104);
-        assert!(window.to_spill().is_none());
+        assert!(window.next_spill().is_none());
         put(&mut window, 104, 20_000_000);
         window.evict_oldest();
-        let chunk = window.to_spill().unwrap();
+        let chunk = window.next_spill().unwrap();
         assert_eq!((chunk.start, chunk.bytes.len()), (104, 20_000_000));
         chunk.spilling = true;
         let next = put(&mut window, 20_000_104, 104);

@@ -169,7 +169,7 @@ impl Log {
         if self.spill_in_flight || self.window.resident() <= self.options.window_bytes || !self.may_retry() {
             return None;
         }
-        let chunk = self.window.to_spill()?;
+        let chunk = self.window.next_spill()?;
         chunk.spilling = true;
         self.spill_in_flight = true;
         let (segment, offset, bytes) = (chunk.segment, chunk.start, chunk.bytes.clone());
