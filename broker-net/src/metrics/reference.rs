@@ -15,7 +15,7 @@ same meaning, the name is RabbitMQ's; what RabbitMQ does not have begins with `r
 
 | path | what |
 | --- | --- |
-| `/metrics` | the whole broker: some 250 lines, however many queues there are |
+| `/metrics` | the whole broker: some 220 series in 30 kB, however many queues there are |
 | `/metrics/per-object` | queues, connections and channels one by one, and the rest as in `/metrics` |
 | `/metrics/detailed?family=F&family=G&vhost=V` | the families that are named, of the virtual hosts that are named; names begin with `rabbitmq_detailed_` |
 
