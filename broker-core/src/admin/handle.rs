@@ -80,7 +80,7 @@ impl Admin {
         block_on(self.request(request))
     }
 
-    /// The numbers of each shard, in order. Those of queues are added up in slices of 4096 queues, between which a shard does
+    /// The numbers of each shard, in order. Those of queues are added up in slices of 8192 queues, between which a shard does
     /// its other work.
     ///
     /// # Errors

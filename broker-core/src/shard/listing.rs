@@ -16,7 +16,7 @@ use crate::model::binding::BindingDefinition;
 use crate::model::queue::Bytes;
 
 /// Queues that are added up at a time.
-const STATS_QUEUES: usize = 4096;
+const STATS_QUEUES: usize = 8192;
 
 /// Where listings of queues go on with the streams, beyond every place in the table of queues.
 const STREAMS: usize = 1 << 40;

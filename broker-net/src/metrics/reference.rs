@@ -22,7 +22,7 @@ same meaning, the name is RabbitMQ's; what RabbitMQ does not have begins with `r
 Dashboards join on `rabbitmq_identity_info`. Its label `rabbitmq_endpoint` says which of the three paths was read.
 
 Counters begin at 0 with the process. Bounds of histograms do not change from release to release. Numbers are copied from the shards when they are
-asked for: a shard counts in plain memory, and adds its queues up in slices of 4096 between which it does its other work.
+asked for: a shard counts in plain memory, and adds its queues up in slices of 8192 between which it does its other work.
 
 deploy/grafana/ringmq.json is a dashboard, deploy/prometheus has a configuration of Prometheus and alert rules. RabbitMQ's dashboard
 RabbitMQ-Overview (10991) works too.
