@@ -85,13 +85,23 @@ function menu(context) {
 }
 
 function contents(context) {
-  const { data, error, view, route } = context;
+  const { error, view, route } = context;
   return h(
     "main",
     { id: "main", key: `main ${route.place}`, tabindex: -1 },
     banners(context.app),
-    error ? problem(view.title(route), error) : data === null ? loading(view.title(route)) : view.render(context, data),
+    h("div.refusals", { key: "refusals", role: "alert" }, error && stays(context) && h("p.problem", error.message)),
+    shown(context, view.title(route)),
   );
+}
+
+/** What was shown stays if the broker refuses only what is asked of it now: a filter that is being typed, say. */
+const stays = ({ data, error }) => data !== null && error.status !== 401 && error.status !== 404;
+
+function shown(context, title) {
+  const { data, error, view } = context;
+  if (error && !stays(context)) return problem(title, error);
+  return data === null ? loading(title) : view.render(context, data);
 }
 
 function banners({ unreachable, alarms, overview }) {
