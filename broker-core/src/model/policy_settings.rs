@@ -18,6 +18,8 @@ struct Setting {
 enum Accepts {
     /// A number from..=to.
     Number(i64, i64),
+    /// True or false.
+    Flag,
     /// Any text.
     Text,
     /// One of these.
@@ -37,12 +39,13 @@ const fn setting(key: &'static str, noun: &'static str, accepts: Accepts, operat
 }
 
 /// Every setting.
-const SETTINGS: [Setting; 25] = [
+const SETTINGS: [Setting; 26] = [
     setting("alternate-exchange", "alternate exchange name", Accepts::Text, false),
     setting("consumer-timeout", "consumer timeout", Accepts::Number(0, MAX), false),
     setting("dead-letter-exchange", "dead letter exchange name", Accepts::Text, false),
     setting("dead-letter-routing-key", "dead letter routing key", Accepts::Text, false),
     setting("dead-letter-strategy", "dead letter strategy", STRATEGIES, false),
+    setting("delayed-message", "delayed message value", Accepts::Flag, false),
     setting("delayed-retry-max", "delayed retry maximum", Accepts::Number(0, MAX), false),
     setting("delayed-retry-min", "delayed retry minimum", Accepts::Number(0, MAX), false),
     setting("delayed-retry-type", "delayed retry type", RETRIES, false),
@@ -74,6 +77,7 @@ impl Accepts {
     fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Number(from, to) => value.as_i64().is_some_and(|number| (*from..=*to).contains(&number)),
+            Self::Flag => value.is_boolean(),
             Self::Text => value.is_string(),
             Self::OneOf(names) => value.as_str().is_some_and(|name| names.contains(&name)),
             Self::Age => value.as_str().is_some_and(|age| age_ms(age).is_some()),

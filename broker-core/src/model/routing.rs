@@ -15,8 +15,8 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput,
-    NewBinding, PREDECLARED, TopicScratch, hash,
+    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, MatchInput, NewBinding,
+    PREDECLARED, TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
 use crate::model::policy::EffectivePolicy;
@@ -48,6 +48,12 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// True if it holds back what is not due. Without a store it cannot.
+    fn delays(&self) -> bool {
+        self.definition.delays()
+            || self.policy.as_ref().is_some_and(|policy| self.definition.is_delayed_by(policy))
+    }
+
     /// Name of the exchange that gets what this one routes nowhere. The declarer's word counts before the policy's.
     fn alternate(&self) -> Option<&str> {
         let of_policy = || self.policy.as_ref()?.definition.get(ALTERNATE_EXCHANGE)?.as_str();
@@ -183,6 +189,26 @@ impl RoutingTable {
         &self,
     ) -> impl Iterator<Item = (&Arc<ExchangeDefinition>, Option<&Arc<EffectivePolicy>>)> {
         self.exchanges.iter().map(|(_, exchange)| (&exchange.definition, exchange.policy.as_ref()))
+    }
+
+    /// Gives an exchange a store. Returns its definition with it.
+    pub fn set_store(&mut self, exchange: ExchangeId, store: u64) -> Option<Arc<ExchangeDefinition>> {
+        let exchange = self.exchanges.get_mut(exchange.index())?;
+        Arc::make_mut(&mut exchange.definition).store = Some(store);
+        Some(Arc::clone(&exchange.definition))
+    }
+
+    /// True if the exchange holds back what is not due.
+    #[must_use]
+    pub fn delays(&self, exchange: ExchangeId) -> bool {
+        self.exchanges[exchange.index()].delays()
+    }
+
+    /// Exchanges that are to hold messages back and have no store to do it in.
+    pub fn without_store(&self) -> impl Iterator<Item = &Arc<ExchangeDefinition>> {
+        let exchanges = self.exchanges.iter().map(|(_, exchange)| exchange);
+        let without = exchanges.filter(|exchange| exchange.definition.store.is_none() && exchange.delays());
+        without.map(|exchange| &exchange.definition)
     }
 
     /// Tells an exchange what policies say of it.
@@ -483,7 +509,7 @@ impl RoutingTable {
         if let Some(store) = exchange.definition.store.map(QueueId) {
             route.depends_on_message = true;
             let admitted = route.admitted == Some(id);
-            if exchange.definition.kind == ExchangeType::DelayedMessage && !admitted && input.due_at().is_some() {
+            if !admitted && exchange.delays() && input.due_at().is_some() {
                 return route.held_back.push(store);
             }
             let is_known_by = |name: &str| input.header(name).is_some();

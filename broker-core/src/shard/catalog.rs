@@ -150,7 +150,7 @@ pub(super) fn is_durable(topology: &Topology, change: &Change) -> bool {
         Change::Bound { vhost, binding } | Change::Unbound { vhost, binding } => {
             topology.is_durable_binding(vhost, binding)
         }
-        Change::ExchangeDeleted { vhost, name } => {
+        Change::ExchangeDeleted { vhost, name } | Change::ExchangeStored { vhost, name, .. } => {
             topology.find_exchange(vhost, name).is_some_and(|(_, exchange)| exchange.durable)
         }
         Change::QueueDeleted { queue } | Change::QueuePaused { queue, .. } => {
@@ -178,6 +178,11 @@ pub(super) fn write_rows(change: &Change, applied: &Applied, durable: bool, rows
             Change::QueueDeleted { .. } => {
                 if let Some(row) = &applied.queue {
                     rows.push(delete(QUEUE, &[&row.vhost, &row.name]));
+                }
+            }
+            Change::ExchangeStored { vhost, name, .. } => {
+                if let Some(definition) = &applied.redefined_exchange {
+                    rows.push(put(EXCHANGE, &[vhost, name], &**definition));
                 }
             }
             Change::QueuePaused { .. } => {

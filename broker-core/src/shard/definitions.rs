@@ -102,6 +102,7 @@ impl Topology {
             }
             row.policy = policy;
         }
+        self.delays_changed(name);
         applied
     }
 

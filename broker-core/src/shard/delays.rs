@@ -13,6 +13,7 @@ use super::mailbox::Op;
 use super::publish::{Accepted, Confirm, Routed};
 use super::topology::{Applied, Change};
 use crate::ids::PartitionId;
+use crate::model::exchange::ExchangeDefinition;
 use crate::model::exchange::delay::{self, Delays, Waiting};
 use crate::model::headers::{BCC, sender_selected, without};
 use crate::model::message::{Message, Traits};
@@ -184,16 +185,14 @@ impl Shard {
 
     /// Applies to the stores of this shard what a change of the topology did to their exchanges.
     pub(super) fn apply_to_stores(&mut self, change: &Change, applied: &Applied) {
-        if let Change::ExchangeDeclared { vhost, definition } = change
-            && let Some(store) = definition.store.map(QueueId)
-        {
-            let partition = self.placement.partition_of(vhost, &definition.name);
-            if self.placement.shard_of(partition) == self.id && !self.is_store(store) {
-                self.held_back.host(partition, Delays::new(store));
-                if let Some(cache) = definition.cache(store) {
-                    self.caches.host(partition, cache);
+        match change {
+            Change::ExchangeDeclared { vhost, definition } => self.host_store(vhost, definition),
+            Change::ExchangeStored { vhost, .. } => {
+                if let Some(definition) = &applied.redefined_exchange {
+                    self.host_store(vhost, definition);
                 }
             }
+            _ => {}
         }
         for store in applied.removed.exchanges.iter().filter_map(|exchange| exchange.store) {
             self.drop_cache(QueueId(store));
@@ -201,6 +200,17 @@ impl Shard {
                 let partition =
                     self.partitions.get_mut(&hosted.partition).expect("a hosted store's partition is here");
                 hosted.machine.drop_messages(&mut partition.logs);
+            }
+        }
+    }
+
+    fn host_store(&mut self, vhost: &str, definition: &ExchangeDefinition) {
+        let partition = self.placement.partition_of(vhost, &definition.name);
+        let Some(store) = definition.store.map(QueueId) else { return };
+        if self.placement.shard_of(partition) == self.id && !self.is_store(store) {
+            self.held_back.host(partition, Delays::new(store));
+            if let Some(cache) = definition.cache(store) {
+                self.caches.host(partition, cache);
             }
         }
     }

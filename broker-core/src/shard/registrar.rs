@@ -16,6 +16,7 @@ use super::mailbox::{Answer, Op, Question, ReplyTo};
 use super::plan::{self, Plan};
 use super::topology::Change;
 use super::{Ask, Shard};
+use crate::admin::{Definition, DefinitionKey};
 use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, ConnectionKey, QueueId, ShardId};
 use crate::model::queue::consumer::ChannelAddress;
@@ -209,8 +210,8 @@ impl Shard {
             definition.id = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
             *partition = self.placement.partition_of(&definition.vhost, &definition.name);
         }
-        if let Change::ExchangeDeclared { definition, .. } = &mut change
-            && definition.has_store()
+        if let Change::ExchangeDeclared { vhost, definition } = &mut change
+            && (definition.has_store() || self.topology.is_delayed_by_policy(vhost, definition))
         {
             let store = self.registrar.queue_ids.next(definition.durable, &mut self.registrar.staged.rows);
             definition.store = Some(store);
@@ -218,7 +219,22 @@ impl Shard {
         let durable = catalog::is_durable(&self.topology, &change);
         let applied = self.apply(sessions, &change);
         catalog::write_rows(&change, &applied, durable, &mut self.registrar.staged.rows);
+        let policy_of = policy_of(&change).map(Arc::from);
         self.registrar.staged.changes.push(change);
+        if let Some(vhost) = policy_of {
+            self.provide_stores(sessions, &vhost);
+        }
+    }
+
+    /// Gives a store to each exchange that a policy wants to hold messages back.
+    fn provide_stores(&mut self, sessions: &mut impl Sessions, vhost: &Arc<str>) {
+        let without = self.topology.vhost(vhost).into_iter().flat_map(|(_, vhost)| vhost.routing.without_store());
+        let without: Vec<(Arc<str>, bool)> =
+            without.map(|definition| (definition.name.as_str().into(), definition.durable)).collect();
+        for (name, durable) in without {
+            let store = self.registrar.queue_ids.next(durable, &mut self.registrar.staged.rows);
+            self.change(sessions, Change::ExchangeStored { vhost: Arc::clone(vhost), name, store });
+        }
     }
 
     pub(super) fn answer_after_round(&mut self, reply_to: Option<ReplyTo>, answer: Answer) {
@@ -271,5 +287,14 @@ impl Shard {
                 self.answer(sessions, reply_to, answer);
             }
         }
+    }
+}
+
+/// The virtual host whose policies a change concerns.
+fn policy_of(change: &Change) -> Option<&str> {
+    match change {
+        Change::Put(Definition::Policy(policy)) => Some(&policy.vhost),
+        Change::Delete(DefinitionKey::Policy { vhost, .. }) => Some(vhost),
+        _ => None,
     }
 }

@@ -108,6 +108,12 @@ pub(super) enum Change {
         vhost: Arc<str>,
         definition: ExchangeDefinition,
     },
+    /// A policy wants an exchange to hold messages back: this is where.
+    ExchangeStored {
+        vhost: Arc<str>,
+        name: Arc<str>,
+        store: u64,
+    },
     ExchangeDeleted {
         vhost: Arc<str>,
         name: Arc<str>,
@@ -145,6 +151,8 @@ pub(super) struct Applied {
     pub policy_changed: Vec<QueueId>,
     /// What the catalog is to hold of a queue from now on.
     pub redefined: Option<QueueDefinition>,
+    /// The same of an exchange.
+    pub redefined_exchange: Option<Arc<ExchangeDefinition>>,
 }
 
 /// A virtual host and what is in it.
@@ -324,6 +332,7 @@ impl Topology {
             Change::ExchangeDeclared { vhost, definition } => {
                 self.add_exchange(vhost, definition);
             }
+            Change::ExchangeStored { vhost, name, store } => return self.store_exchange(vhost, name, *store),
             Change::ExchangeDeleted { vhost, name } => return self.delete_exchange(vhost, name),
             Change::QueueDeclared { definition, partition, owner } => {
                 self.declare_queue(definition, *partition, *owner);
@@ -344,10 +353,42 @@ impl Topology {
         let policy = in_vhost.policies.effective(&definition.name, Applicable::Exchange);
         in_vhost.routing.set_policy(exchange, policy);
         if let Some(store) = definition.store {
+            let delays = in_vhost.routing.delays(exchange);
             let exchange = definition.name.as_str().into();
-            let delays = definition.kind == ExchangeType::DelayedMessage;
             let row = StoreRow { vhost: Arc::clone(vhost), exchange, durable: definition.durable, delays };
             self.stores.insert(QueueId(store), row);
+        }
+    }
+
+    fn store_exchange(&mut self, vhost: &Arc<str>, name: &Arc<str>, store: u64) -> Applied {
+        let Some(in_vhost) = self.vhosts.get_mut(vhost) else {
+            return Applied::default();
+        };
+        let exchange = in_vhost.routing.exchange(name);
+        let redefined_exchange = exchange.and_then(|exchange| in_vhost.routing.set_store(exchange, store));
+        if let Some(definition) = &redefined_exchange {
+            let (vhost, exchange) = (Arc::clone(vhost), Arc::clone(name));
+            let row = StoreRow { vhost, exchange, durable: definition.durable, delays: true };
+            self.stores.insert(QueueId(store), row);
+        }
+        Applied { redefined_exchange, ..Applied::default() }
+    }
+
+    /// True if a policy has an exchange that is about to be declared hold messages back.
+    pub(super) fn is_delayed_by_policy(&mut self, vhost: &str, definition: &ExchangeDefinition) -> bool {
+        let policies = self.vhosts.get_mut(vhost).map(|vhost| &mut vhost.policies);
+        let effective = policies.and_then(|policies| policies.effective(&definition.name, Applicable::Exchange));
+        effective.is_some_and(|policy| definition.is_delayed_by(&policy))
+    }
+
+    /// Finds anew which of the exchanges of a virtual host hold messages back.
+    pub(super) fn delays_changed(&mut self, vhost: &str) {
+        let Some(in_vhost) = self.vhosts.get(vhost) else {
+            return;
+        };
+        for row in self.stores.values_mut().filter(|row| &*row.vhost == vhost) {
+            let exchange = in_vhost.routing.exchange(&row.exchange);
+            row.delays = exchange.is_some_and(|exchange| in_vhost.routing.delays(exchange));
         }
     }
 

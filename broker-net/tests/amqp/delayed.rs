@@ -9,8 +9,11 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Consumer, ExchangeKind};
 
+use serde_json::json;
+
 use crate::harness::{
-    Broker, Session, body, error_of, get, message_count, next, own_process, persistent, scenario_with, table,
+    Broker, Management, Session, body, error_of, get, message_count, next, own_process, persistent, scenario_with,
+    table,
 };
 
 fn string(text: &str) -> AMQPValue {
@@ -215,5 +218,55 @@ fn the_delayed_type_must_be_a_type_406() {
             let refused = declare_exchange(&session, "x", arguments).await;
             assert_eq!(error_of(refused), (406, format!("PRECONDITION_FAILED - {text}")));
         }
+    });
+}
+
+#[test]
+fn any_exchange_holds_messages_back_if_its_argument_or_a_policy_says_so() {
+    own_process(&["--shards", "2"], async |broker| {
+        let session = broker.open().await;
+        session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let argument = table([("x-delayed-exchange", AMQPValue::Boolean(true))]);
+        session.exchange_declare("x".into(), ExchangeKind::Direct, options, argument).await.unwrap();
+        bind(&session, "q", "x", "k").await;
+        // One exchange is there before the policy, one comes later.
+        session
+            .exchange_declare("by-policy".into(), ExchangeKind::Fanout, options, FieldTable::default())
+            .await
+            .unwrap();
+        bind(&session, "early", "by-policy", "").await;
+        let api = Management::new(broker.http);
+        let policy = json!({"pattern": "^by-", "definition": {"delayed-message": true}, "apply-to": "exchanges"});
+        api.must_put("policies/%2F/delays", &policy);
+        session
+            .exchange_declare("by-later".into(), ExchangeKind::Fanout, options, FieldTable::default())
+            .await
+            .unwrap();
+        bind(&session, "late", "by-later", "").await;
+        for exchange in ["x", "by-policy", "by-later"] {
+            let options = BasicPublishOptions::default();
+            for (text, delay) in [("hour", 3_600_000), ("soon", 1000)] {
+                let confirm =
+                    session.basic_publish(exchange.into(), "k".into(), options, text.as_bytes(), delayed(delay));
+                assert!(confirm.await.unwrap().await.unwrap().is_ack());
+            }
+        }
+        broker.crash();
+        let session = broker.open().await;
+        for (exchange, queue) in [("x", "q"), ("by-policy", "early"), ("by-later", "late")] {
+            let mut consumer = consume(&session, queue).await;
+            let delivery = next(&mut consumer).await;
+            assert_eq!((body(&delivery), delivery.exchange.as_str()), ("soon", exchange));
+            let held = Management::new(broker.http).get(&format!("exchanges/%2F/{exchange}/delayed")).body;
+            assert_eq!(held["total"], 1, "{exchange}");
+        }
+        // Without the policy messages go their way at once, and those before at their time.
+        assert_eq!(Management::new(broker.http).delete("policies/%2F/delays").status, 204);
+        let options = BasicPublishOptions::default();
+        session.basic_publish("by-policy".into(), "".into(), options, b"now", delayed(3_600_000)).await.unwrap();
+        let mut consumer = consume(&session, "early").await;
+        let delivery = next(&mut consumer).await;
+        assert_eq!(body(&delivery), "now");
     });
 }

@@ -2,18 +2,26 @@
 
 use amq_protocol::types::{AMQPValue, FieldTable};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{ALTERNATE_EXCHANGE, ExchangeType, hash, headers, random};
+use super::{ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeType, hash, headers, is_reserved, random};
 use crate::error::{ChannelCode, ChannelError};
 use crate::ids::QueueId;
 use crate::model::arguments::{check_arguments, check_field, type_name};
 use crate::model::binding::BindingDefinition;
 use crate::model::deduplication::{self, Cache};
 use crate::model::field_table;
+use crate::model::policy::EffectivePolicy;
 use crate::model::vhost::Resource;
 
 /// The argument that names the type by which an `x-delayed-message` exchange routes.
 const X_DELAYED_TYPE: &str = "x-delayed-type";
+
+/// The argument that has an exchange of any type hold messages back (LavinMQ's).
+const X_DELAYED_EXCHANGE: &str = "x-delayed-exchange";
+
+/// The setting of policies that does the same.
+const DELAYED_MESSAGE: &str = "delayed-message";
 
 /// An exchange, as the catalog stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +65,13 @@ impl ExchangeDefinition {
         let exchange = Resource::exchange(vhost, &self.name);
         if self.kind == ExchangeType::DelayedMessage {
             self.check_delayed_type()?;
+        }
+        if let Some(value) = self.arguments.inner().get(X_DELAYED_EXCHANGE)
+            && !matches!(value, AMQPValue::Boolean(_))
+        {
+            let kind = type_name(value);
+            let text = format!("invalid type '{kind}' for arg '{X_DELAYED_EXCHANGE}' in {exchange}");
+            return Err(ChannelCode::PreconditionFailed.error(text));
         }
         deduplication::check_arguments(exchange, &self.arguments)?;
         match self.routing_type() {
@@ -110,7 +125,22 @@ impl ExchangeDefinition {
     /// True if the exchange keeps messages or remembers them, in a store that has a number among the queues.
     #[must_use]
     pub fn has_store(&self) -> bool {
-        self.kind == ExchangeType::DelayedMessage || self.cache(QueueId(0)).is_some()
+        self.delays() || self.cache(QueueId(0)).is_some()
+    }
+
+    /// True if the exchange holds back what is not due, by its type or its arguments.
+    #[must_use]
+    pub fn delays(&self) -> bool {
+        let asked = self.arguments.inner().get(X_DELAYED_EXCHANGE);
+        self.kind == ExchangeType::DelayedMessage || asked == Some(&AMQPValue::Boolean(true))
+    }
+
+    /// True if a policy has the exchange hold back what is not due. It does not concern the exchanges of the server, whose definitions are
+    /// nowhere stored.
+    #[must_use]
+    pub fn is_delayed_by(&self, policy: &EffectivePolicy) -> bool {
+        let asked = policy.definition.get(DELAYED_MESSAGE).and_then(Value::as_bool);
+        asked == Some(true) && self.name != DEFAULT_EXCHANGE && !is_reserved(&self.name)
     }
 
     /// The cache of an exchange that takes each message once; `store` is its number.
