@@ -105,6 +105,7 @@ fn defaults(settings: &Settings) -> driver::Defaults {
         password: settings.default_pass.clone(),
         tags: settings.default_user_tags.clone(),
         permissions: settings.default_permissions.clone(),
+        queue_type: settings.default_queue_type,
         consumer_timeout_ms: settings.consumer_timeout_ms,
     }
 }

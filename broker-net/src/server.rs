@@ -149,6 +149,7 @@ fn serve_http(
         data_dir: config.data_dir.clone(),
         listeners,
         node: broker.node(),
+        default_queue_type: config.settings.default_queue_type.name(),
     };
     http::serve((metrics, families), http, management)
 }

@@ -7,6 +7,7 @@ use super::topology::{Change, Topology};
 use crate::admin::Definition;
 use crate::error::{ConnectionCode, ConnectionError};
 use crate::model::permission::PermissionDefinition;
+use crate::model::queue::settings::QueueType;
 use crate::model::user::UserDefinition;
 use crate::model::vhost::{DEFAULT_VHOST, VhostDefinition};
 use crate::secret::Secret;
@@ -71,6 +72,8 @@ pub struct Defaults {
     pub tags: Vec<String>,
     /// What the user may configure, write to and read from in the virtual host: regular expressions.
     pub permissions: [String; 3],
+    /// The type of queues that are declared without one, in virtual hosts that have no default of their own.
+    pub queue_type: QueueType,
     /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
     pub consumer_timeout_ms: Option<u64>,
 }
@@ -84,6 +87,7 @@ impl Default for Defaults {
             password: DEFAULT_USER.into(),
             tags: vec!["administrator".to_owned()],
             permissions: [".*", ".*", ".*"].map(str::to_owned),
+            queue_type: QueueType::Classic,
             consumer_timeout_ms: Some(30 * 60 * 1000),
         }
     }

@@ -36,6 +36,7 @@ pub(super) struct Definitions {
     changes: Vec<Change>,
     /// For the registrar, which takes it.
     queue_ids: Mutex<QueueIds>,
+    default_queue_type: QueueType,
 }
 
 impl Definitions {
@@ -97,7 +98,7 @@ pub(super) fn definitions(
         catalog.commit(&rows)?;
         changes.splice(0..0, defaults);
     }
-    Ok(Definitions { changes, queue_ids: Mutex::new(queue_ids) })
+    Ok(Definitions { changes, queue_ids: Mutex::new(queue_ids), default_queue_type: defaults.queue_type })
 }
 
 /// Recovers the partitions of a shard and makes its state.
@@ -141,6 +142,7 @@ pub(super) async fn shard(
     }
     let mut shard = Shard::new(id, placement, partitions);
     shard.set_now_ms(now_ms);
+    shard.topology.default_queue_type = definitions.default_queue_type;
     for change in &definitions.changes {
         let applied = shard.topology.apply(change);
         shard.apply_to_stores(change, &applied);

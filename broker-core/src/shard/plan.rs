@@ -276,7 +276,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A declare without `x-queue-type` asks for the type that is the virtual host's default, where that can be: durable, not
+    /// A declare without `x-queue-type` asks for the type that is the virtual host's default, else the broker's, where that can be: durable, not
     /// exclusive, not auto-delete (RabbitMQ).
     fn with_default_type(&self, command: &Command) -> Option<Command> {
         let Command::QueueDeclare { durable: true, exclusive: false, auto_delete: false, arguments, .. } = command
@@ -284,8 +284,11 @@ impl<'a> Planner<'a> {
             return None;
         };
         let (_, vhost) = self.topology.vhost(self.who.vhost)?;
-        let kind =
-            vhost.definition.default_queue_type.as_deref().filter(|kind| *kind != QueueType::Classic.name())?;
+        let of_vhost = vhost.definition.default_queue_type.as_deref();
+        let kind = of_vhost.unwrap_or_else(|| self.topology.default_queue_type.name());
+        if kind == QueueType::Classic.name() {
+            return None;
+        }
         if QueueType::from_name(kind).is_none() || arguments.inner().contains_key("x-queue-type") {
             return None;
         }

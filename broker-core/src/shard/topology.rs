@@ -179,6 +179,8 @@ pub(super) struct Topology {
     pub(super) user_limits: FxHashMap<Arc<str>, UserLimits>,
     pub(super) global_parameters: BTreeMap<String, GlobalParameterDefinition>,
     pub(super) permissions: Permissions,
+    /// Of queues that are declared without a type, where the virtual host has no default of its own.
+    pub(super) default_queue_type: QueueType,
     pub(super) queues: FxHashMap<QueueId, QueueRow>,
     stores: FxHashMap<QueueId, StoreRow>,
     exclusive: FxHashMap<Owner, Vec<QueueId>>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use broker_core::model::queue::settings::QueueType;
 use broker_core::secret::Secret;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub default_permissions: [String; 3],
     /// Tags of the default user.
     pub default_user_tags: Vec<String>,
+    /// `default_queue_type`.
+    pub default_queue_type: QueueType,
     /// How long a delivery may stay unacknowledged, in milliseconds; `None` forever.
     pub consumer_timeout_ms: Option<u64>,
     /// What is logged, and how.
@@ -171,6 +174,7 @@ impl Default for Settings {
             default_vhost: "/".to_owned(),
             default_permissions: [".*", ".*", ".*"].map(str::to_owned),
             default_user_tags: vec!["administrator".to_owned()],
+            default_queue_type: QueueType::Classic,
             consumer_timeout_ms: Some(1_800_000),
             log: Log::default(),
             management: Listener { ip: Ipv4Addr::LOCALHOST.into(), port: 15672 },

@@ -25,6 +25,8 @@ pub(super) struct Api {
     pub(super) listeners: Vec<Listening>,
     /// Who may log in from where, and who tried to.
     pub(super) node: Arc<Node>,
+    /// The type of queues where neither a declare nor the virtual host says one.
+    pub(super) default_queue_type: &'static str,
     pub(super) started: Instant,
     pub(super) rates: Mutex<Rates>,
 }

@@ -66,6 +66,8 @@ pub struct Management {
     pub listeners: Vec<Listening>,
     /// Who may log in from where, and who tried to.
     pub node: Arc<Node>,
+    /// The type of queues where neither a declare nor the virtual host says one.
+    pub default_queue_type: &'static str,
 }
 
 /// Serves the metrics and the management API until the process ends. Requests are served one after the other:
@@ -102,9 +104,18 @@ pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Mana
 }
 
 fn new_api(management: Management) -> Api {
-    let Management { admin, identity, data_dir, listeners, node } = management;
+    let Management { admin, identity, data_dir, listeners, node, default_queue_type } = management;
     let started = Instant::now();
-    Api { admin, identity, data_dir, listeners, node, started, rates: Mutex::new(Rates::default()) }
+    Api {
+        admin,
+        identity,
+        data_dir,
+        listeners,
+        node,
+        default_queue_type,
+        started,
+        rates: Mutex::new(Rates::default()),
+    }
 }
 
 async fn serve_router(listener: TcpListener, router: Router) -> io::Result<()> {

@@ -127,6 +127,24 @@ fn a_vhost_has_a_default_queue_type() {
 }
 
 #[test]
+fn the_brokers_default_queue_type_holds_where_the_vhost_has_none() {
+    own_process(&["--set", "default_queue_type = quorum"], async |broker| {
+        let api = Management::new(broker.http);
+        api.must_put("vhosts/own", &json!({"default_queue_type": "classic"}));
+        api.must_put("permissions/own/guest", &json!({"configure": ".*", "write": ".*", "read": ".*"}));
+        assert_eq!(api.get("vhosts/%2F").body["default_queue_type"], "quorum");
+        assert_eq!(api.get("overview").body["default_queue_type"], "quorum");
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        for (vhost, path, expect) in [("/", "%2F", "quorum"), ("own", "own", "classic")] {
+            let connection = broker.try_connect("guest:guest", vhost).await.unwrap();
+            let opened = connection.create_channel().await.unwrap();
+            opened.queue_declare("q".into(), durable, FieldTable::default()).await.unwrap();
+            assert_eq!(api.get(&format!("queues/{path}/q")).body["type"], expect);
+        }
+    });
+}
+
+#[test]
 fn a_deleted_vhost_or_user_closes_its_connections_320() {
     scenario(async |broker| {
         let api = prepare(broker);

@@ -1,6 +1,7 @@
 //! The configuration as the operator meets it: a file, the environment, `--set`, flags, and what is refused.
 
 use std::fs;
+use std::os::linux::fs::MetadataExt as _;
 use std::process::{Command, Output};
 
 use crate::harness::{Raw, own_process, socket};
@@ -72,6 +73,31 @@ fn import_config_prints_what_the_broker_takes() {
     assert!(toml.contains("\n# line 4: unknown key `what`\n"), "{toml}");
     fs::write(conf.path(), &toml).unwrap();
     check(&["--check-config", "--config", conf.path().to_str().unwrap()], &[]);
+}
+
+#[test]
+fn lines_for_the_journal_have_levels_and_no_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let journal = fs::File::create(&path).unwrap();
+    let file = journal.metadata().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        .args(["--config", "", "--amqp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(["--set", "cluster_name=x", "--data-dir"])
+        .arg(directory.path().join("data"))
+        .env("JOURNAL_STREAM", format!("{}:{}", file.st_dev(), file.st_ino()))
+        .stderr(journal)
+        .spawn()
+        .unwrap();
+    // What a broker writes that does not get ready ends the wait too.
+    let mut text = String::new();
+    while !text.contains(" ready ") && child.try_wait().unwrap().is_none() {
+        text = fs::read_to_string(&path).unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(text.lines().all(|line| line.starts_with("<6>broker_") || line.starts_with("<4>broker_")), "{text}");
+    assert!(text.contains("<4>broker_net::server: --set cluster_name: cluster_name has no effect"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What connections offer and enforce.
 
 use broker_core::limits::LARGEST_MESSAGE_BYTES;
+use broker_core::model::queue::settings::QueueType;
 
 use super::super::value::{bytes, limit, milliseconds, number, seconds};
 use super::{Key, Kind, RELOAD, RESTART, Set};
@@ -117,11 +118,12 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "default_queue_type",
         default: "classic",
-        meaning: "Type of queues that are declared without `x-queue-type`: `classic` is the only value here. A virtual host can have a \
-                  default of its own.",
-        set: Set::One(|_, _, value| match value {
-            "classic" => Ok(()),
-            _ => Err("expected classic; other defaults are set on a virtual host".to_owned()),
+        meaning: "Type of durable queues that are declared without `x-queue-type`: `classic`, `quorum` or `stream`. Exclusive and \
+                  auto-delete queues are classic all the same. A virtual host can have a default of its own.",
+        set: Set::One(|settings, _, value| {
+            let expected = || "expected classic, quorum or stream".to_owned();
+            settings.default_queue_type = QueueType::from_name(value).ok_or_else(expected)?;
+            Ok(())
         }),
         ..RESTART
     },

@@ -155,7 +155,7 @@ pub(super) async fn export(State(api): State<Arc<Api>>, caller: Caller) -> ApiRe
     let defined = &caller.defined;
     let contents = Contents { api: &api, caller: &caller, only: None };
     let vhosts = defined.vhosts.iter().map(|vhost| {
-        let metadata = Metadata::new(vhost);
+        let metadata = Metadata::new(vhost, &api);
         json!({
             "name": vhost.name, "description": metadata.description, "tags": metadata.tags,
             "default_queue_type": metadata.default_queue_type, "metadata": metadata,
@@ -180,7 +180,7 @@ pub(super) async fn export_vhost(
 ) -> ApiResult {
     caller.require_administrator()?;
     let vhost = caller.defined.vhost(&name).ok_or_else(|| ApiError::bad_request("vhost_not_found"))?;
-    let metadata = Metadata::new(vhost);
+    let metadata = Metadata::new(vhost, &api);
     let scope = Scope::SingleVirtualHost {
         original_vhost_name: name.clone(),
         explanation: format!("Definitions of virtual host '{name}'"),

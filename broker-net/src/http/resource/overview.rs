@@ -12,7 +12,6 @@ use broker_core::shard::stats::ShardStats;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::vhost::DEFAULT_QUEUE_TYPE;
 use crate::http::api::{Api, Listening, RABBITMQ_VERSION};
 use crate::http::body::Fields;
 use crate::http::caller::Caller;
@@ -214,7 +213,7 @@ pub(super) async fn overview(
         disable_stats: false,
         enable_queue_totals: false,
         is_op_policy_updating_enabled: true,
-        default_queue_type: DEFAULT_QUEUE_TYPE,
+        default_queue_type: api.default_queue_type,
         exchange_types: exchange_types(),
         message_stats: numbers(&api, &stats, &MESSAGE_STATS, rates)?,
         churn_rates: numbers(&api, &stats, &CHURN_RATES, rates)?,

@@ -49,11 +49,14 @@ struct Messages {
 }
 
 impl Metadata {
-    pub(super) fn new(vhost: &VhostDefinition) -> Self {
+    pub(super) fn new(vhost: &VhostDefinition, api: &Api) -> Self {
         Self {
             description: vhost.description.clone(),
             tags: vhost.tags.clone(),
-            default_queue_type: vhost.default_queue_type.clone().unwrap_or_else(|| DEFAULT_QUEUE_TYPE.to_owned()),
+            default_queue_type: vhost
+                .default_queue_type
+                .clone()
+                .unwrap_or_else(|| api.default_queue_type.to_owned()),
         }
     }
 }
@@ -73,7 +76,7 @@ impl Messages {
 }
 
 fn vhost(api: &Api, vhost: &VhostDefinition, messages: Messages) -> Vhost {
-    let metadata = Metadata::new(vhost);
+    let metadata = Metadata::new(vhost, api);
     Vhost {
         name: vhost.name.clone(),
         description: metadata.description.clone(),
