@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use crate::alarm::{self, Thresholds};
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
-use crate::http::{self, Listening, Management};
+use crate::http::{self, HttpPort, Listening, Management};
 use crate::logging::Logging;
 use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::notify;
@@ -117,8 +117,8 @@ fn reload(
 
 /// Every address that AMQP is spoken on, with the ports that the system gives.
 fn listens(config: &Config) -> Result<Vec<Listen>, StartError> {
-    let plain = config.amqp.iter().map(|address| Listen { address: *address, tls: false });
-    let tls = config.amqps.iter().map(|address| Listen { address: *address, tls: true });
+    let plain = config.amqp.iter().map(|address| Listen { address: *address, tls: false, websocket: false });
+    let tls = config.amqps.iter().map(|address| Listen { address: *address, tls: true, websocket: false });
     plain
         .chain(tls)
         .map(|listen| {
@@ -151,7 +151,8 @@ fn serve_http(
         node: broker.node(),
         default_queue_type: config.settings.default_queue_type.name(),
     };
-    http::serve((metrics, families), http, management)
+    let plain = |listener| vec![HttpPort { listener, acceptor: None }];
+    http::serve((plain(metrics), families), plain(http), management)
 }
 
 /// The signals that stop the broker, and SIGHUP. The first one that stops comes out of the iterator, the second one ends the

@@ -1,11 +1,11 @@
-//! A TCP listener that has a limited number of connections open: the rest of the files belongs to AMQP clients.
+//! A listener that has a limited number of connections open: the rest of the files belongs to AMQP clients.
 
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::{Accept, TlsAcceptor};
+
+use crate::tls::Acceptor;
 
 /// A client that sends nothing for so long is disconnected: it takes the place of another.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,19 +34,55 @@ impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
 /// Accepts while fewer than the given number of its connections are open.
 pub(super) struct LimitedListener {
     listener: TcpListener,
+    acceptor: Option<Acceptor>,
     permits: Arc<Semaphore>,
 }
 
 /// A connection; makes room for another one when dropped.
 pub(super) struct LimitedStream {
-    stream: TcpStream,
+    stream: Socket,
     idle: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
+/// A socket, with TLS or without.
+enum Socket {
+    /// The handshake of TLS goes on with the first reads, so that a slow client holds up no accept.
+    Handshake(Box<Accept<TcpStream>>),
+    Open(Box<dyn Duplex>),
+}
+
+/// What can be read and written.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 impl LimitedListener {
-    pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(connections)) }
+    /// With an acceptor, TLS is spoken.
+    pub(super) fn new(listener: TcpListener, acceptor: Option<Acceptor>, connections: usize) -> Self {
+        Self { listener, acceptor, permits: Arc::new(Semaphore::new(connections)) }
+    }
+}
+
+impl Socket {
+    fn new(tcp: TcpStream, acceptor: Option<&Acceptor>) -> Self {
+        match acceptor {
+            None => Self::Open(Box::new(tcp)),
+            Some(acceptor) => Self::Handshake(Box::new(TlsAcceptor::from(acceptor.config()).accept(tcp))),
+        }
+    }
+
+    /// Completes when the handshake is over.
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Duplex>>> {
+        loop {
+            match self {
+                Self::Handshake(handshake) => {
+                    let tls = ready!(Pin::new(handshake.as_mut()).poll(context))?;
+                    *self = Self::Open(Box::new(tls));
+                }
+                Self::Open(stream) => return Poll::Ready(Ok(Pin::new(stream.as_mut()))),
+            }
+        }
     }
 }
 
@@ -56,6 +95,7 @@ impl Listener for LimitedListener {
         let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
         // This accept waits and retries when the process is out of files.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let stream = Socket::new(stream, self.acceptor.as_ref());
         (LimitedStream { stream, idle: Box::pin(sleep(IDLE_TIMEOUT)), _permit: permit }, peer)
     }
 
@@ -70,7 +110,11 @@ impl AsyncRead for LimitedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = match self.stream.poll_open(context) {
+            Poll::Ready(Ok(stream)) => stream.poll_read(context, buffer),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         if read.is_ready() {
             self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         } else if self.idle.as_mut().poll(context).is_ready() {
@@ -82,14 +126,18 @@ impl AsyncRead for LimitedStream {
 
 impl AsyncWrite for LimitedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        ready!(self.stream.poll_open(context))?.poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(self.stream.poll_open(context))?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.stream {
+            // Nothing has been said that could be cut off.
+            Socket::Handshake(_) => Poll::Ready(Ok(())),
+            Socket::Open(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+        }
     }
 }

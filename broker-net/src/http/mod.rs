@@ -29,6 +29,7 @@ mod resource;
 mod scrape;
 mod table;
 
+use std::future::IntoFuture as _;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -41,16 +42,18 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use broker_core::admin::Admin;
+use tokio::task::JoinSet;
 
 use crate::amqp::Node;
 use crate::metrics::{Identity, Metrics, total};
+use crate::tls::Acceptor;
 use api::Api;
 pub use api::Listening;
 use listener::{LimitedListener, Peer};
 use rates::{Rates, Total};
 use scrape::Scraped;
 
-/// Connections that each server has open at the same time; more wait in the listener's backlog.
+/// Connections that each port has open at the same time; more wait in the listener's backlog.
 pub const MAX_HTTP_CONNECTIONS: usize = 64;
 
 /// What the servers are about.
@@ -70,13 +73,23 @@ pub struct Management {
     pub default_queue_type: &'static str,
 }
 
+/// A port of one of the servers.
+#[derive(Debug)]
+pub(crate) struct HttpPort {
+    /// The port.
+    pub(crate) listener: TcpListener,
+    /// Certificates, if HTTPS is spoken there.
+    pub(crate) acceptor: Option<Acceptor>,
+}
+
 /// Serves the metrics and the management API until the process ends. Requests are served one after the other:
 /// putting a large answer together holds the thread up, and only this one.
-pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Management) -> io::Result<()> {
-    let (metrics_listener, metrics) = metrics;
-    for listener in [&api, &metrics_listener] {
-        listener.set_nonblocking(true)?;
-    }
+pub(crate) fn serve(
+    metrics: (Vec<HttpPort>, Metrics),
+    api: Vec<HttpPort>,
+    management: Management,
+) -> io::Result<()> {
+    let (metrics_listeners, metrics) = metrics;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = async move {
         let scraped = Arc::new(Scraped { metrics, admin: management.admin.clone() });
@@ -85,7 +98,7 @@ pub fn serve(metrics: (TcpListener, Metrics), api: TcpListener, management: Mana
             .route("/metrics/per-object", get(scrape::per_object))
             .route("/metrics/detailed", get(scrape::detailed))
             .with_state(scraped);
-        let metrics = serve_router(metrics_listener, metrics);
+        let metrics = serve_router(metrics_listeners, metrics);
         let state = Arc::new(new_api(management));
         tokio::spawn(sample(Arc::clone(&state)));
         let routes = resource::routes()
@@ -118,10 +131,20 @@ fn new_api(management: Management) -> Api {
     }
 }
 
-async fn serve_router(listener: TcpListener, router: Router) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    axum::serve(LimitedListener::new(listener, MAX_HTTP_CONNECTIONS), service).await
+/// Serves on every port, until one of them fails.
+async fn serve_router(ports: Vec<HttpPort>, router: Router) -> io::Result<()> {
+    let mut servers = JoinSet::new();
+    for HttpPort { listener, acceptor } in ports {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let service = router.clone().into_make_service_with_connect_info::<Peer>();
+        let listener = LimitedListener::new(listener, acceptor, MAX_HTTP_CONNECTIONS);
+        servers.spawn(axum::serve(listener, service).into_future());
+    }
+    while let Some(ended) = servers.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
 }
 
 /// Looks at the totals again and again, for their rates.

@@ -10,6 +10,7 @@ mod link;
 mod listener;
 mod proxy;
 mod stream;
+mod websocket;
 
 use std::cell::RefCell;
 use std::io;
@@ -95,7 +96,7 @@ pub(crate) async fn serve(
                 accepting.push(glommio::spawn_local(listener::accept(
                     Rc::clone(&transport),
                     listener,
-                    listen.tls,
+                    listen,
                 )));
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! A socket, with TLS or without.
+//! A socket, with TLS, with WebSocket, or with neither.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -11,10 +11,13 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
-/// A socket, with TLS or without.
+use super::websocket::WebSocketStream;
+
+/// A socket and what is spoken on it below AMQP.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream>),
+    WebSocket(Box<WebSocketStream>),
 }
 
 /// A socket on which TLS is spoken. The TLS machine is rustls'; what it has to write goes out with the next read or write, as far
@@ -29,6 +32,7 @@ impl Stream {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
             Self::Tls(tls) => tls.poll_read(context, buffer),
+            Self::WebSocket(socket) => socket.poll_read(context, buffer),
         }
     }
 
@@ -36,14 +40,16 @@ impl Stream {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Self::Tls(tls) => tls.poll_write(context, bytes),
+            Self::WebSocket(socket) => socket.poll_write(context, bytes),
         }
     }
 
-    /// Completes when nothing that was written is left in the TLS machine.
+    /// Completes when nothing that was written is left in the machines of TLS and WebSocket.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(context),
+            Self::WebSocket(socket) => socket.poll_flush(context),
         }
     }
 
@@ -52,6 +58,7 @@ impl Stream {
         let tcp = match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => &tls.tcp,
+            Self::WebSocket(socket) => return socket.stream().local_addr(),
         };
         tcp.local_addr().map_err(io::Error::from)
     }
@@ -67,6 +74,7 @@ impl Stream {
                 let _ = tls.poll_flush(&mut context);
                 &tls.tcp
             }
+            Self::WebSocket(socket) => return socket.shut_down(),
         };
         // Glommio's shutdown is the system call and does not wait. A socket that is not connected any more needs none.
         let _ = futures_lite::future::block_on(tcp.shutdown(Shutdown::Both));
