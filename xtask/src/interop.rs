@@ -70,19 +70,26 @@ fn environment(workspace: &Workspace, requirements: &Path) -> anyhow::Result<Pat
     Ok(directory)
 }
 
-/// Installs amqplib for Node, unless it is there; `None` without npm, and its test is skipped.
+/// What is tried of npm's packages, pinned.
+const NODE_PACKAGES: [&str; 3] = ["amqplib@1.0.2", "@cloudamqp/amqp-client@4.1.1", "ws@8.23.0"];
+
+/// Installs the packages for Node, unless they are there; `None` without npm, and their tests are skipped.
 fn node_modules(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
     let directory = workspace.target().join("interop-node");
     let modules = directory.join("node_modules");
-    if modules.join("amqplib").exists() {
+    let wanted = NODE_PACKAGES.join("\n");
+    // Written last, as with the virtual environment.
+    let made_with = directory.join("packages");
+    if fs::read_to_string(&made_with).is_ok_and(|made| made == wanted) {
         return Ok(Some(modules));
     }
     if Command::new("npm").arg("--version").output().is_err() {
-        println!("npm is missing: amqplib is not tried");
+        println!("npm is missing: Node's clients are not tried");
         return Ok(None);
     }
     fs::create_dir_all(&directory)?;
-    let flags = ["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "amqplib@1.0.2"];
-    run(Command::new("npm").args(flags).current_dir(&directory))?;
+    let flags = ["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"];
+    run(Command::new("npm").args(flags).args(NODE_PACKAGES).current_dir(&directory))?;
+    fs::write(&made_with, wanted)?;
     Ok(Some(modules))
 }

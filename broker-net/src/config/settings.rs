@@ -103,16 +103,25 @@ impl Watermark {
 pub struct Tls {
     /// PEM file of the authorities that client certificates are checked against.
     pub cacertfile: Option<PathBuf>,
-    /// PEM file of the server's certificate and its chain.
-    pub certfile: Option<PathBuf>,
-    /// PEM file of the server's key.
-    pub keyfile: Option<PathBuf>,
+    /// What every client gets that asks for no other name.
+    pub own: KeyPair,
+    /// What clients get that ask for one of these names (SNI); a name may begin with `*.`.
+    pub server_names: BTreeMap<String, KeyPair>,
     /// Clients are asked for a certificate, and one that is not trusted is refused.
     pub verify_peer: bool,
     /// A client without certificate is refused.
     pub fail_if_no_peer_cert: bool,
     /// Only TLS 1.3 is spoken.
     pub only_tls13: bool,
+}
+
+/// A certificate of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPair {
+    /// PEM file of the certificate and its chain.
+    pub certfile: Option<PathBuf>,
+    /// PEM file of its key.
+    pub keyfile: Option<PathBuf>,
 }
 
 /// What is logged, where, and how. Levels are those of `tracing`, or filters.

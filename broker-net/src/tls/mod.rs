@@ -1,6 +1,7 @@
 //! TLS: certificates from files, what is asked of clients, and the user that a client's certificate names.
 
 mod name;
+mod server_name;
 
 use std::fs::File;
 use std::io;
@@ -9,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 pub(crate) use self::name::user_name;
+use self::server_name::ByServerName;
 use crate::config::Tls;
 
 /// Why TLS cannot be spoken: one sentence for the operator.
@@ -24,7 +26,7 @@ pub enum TlsError {
     #[error("{key} {}: {reason}", path.display())]
     File {
         /// The configuration key.
-        key: &'static str,
+        key: String,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -63,11 +65,10 @@ impl Acceptor {
 fn server_config(options: &Tls) -> Result<ServerConfig, TlsError> {
     const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
     const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
-    let refused = |error: rustls::Error| TlsError::Options(error.to_string());
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(if options.only_tls13 { ONLY_TLS13 } else { BOTH })
-        .map_err(refused)?;
+        .map_err(|error| TlsError::Options(error.to_string()))?;
     let builder = if options.verify_peer {
         let authorities = Arc::new(authorities(options)?);
         let mut verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider);
@@ -79,8 +80,8 @@ fn server_config(options: &Tls) -> Result<ServerConfig, TlsError> {
     } else {
         builder.with_no_client_auth()
     };
-    let chain = certificates("ssl_options.certfile", options.certfile.as_deref())?;
-    builder.with_single_cert(chain, private_key(options)?).map_err(refused)
+    let resolver = ByServerName::new(options, &provider)?;
+    Ok(builder.with_cert_resolver(Arc::new(resolver)))
 }
 
 fn authorities(options: &Tls) -> Result<RootCertStore, TlsError> {
@@ -88,7 +89,7 @@ fn authorities(options: &Tls) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(KEY, options.cacertfile.as_deref())? {
         store.add(certificate).map_err(|error| TlsError::File {
-            key: KEY,
+            key: KEY.to_owned(),
             path: options.cacertfile.clone().unwrap_or_default(),
             reason: error.to_string(),
         })?;
@@ -97,9 +98,9 @@ fn authorities(options: &Tls) -> Result<RootCertStore, TlsError> {
 }
 
 /// All certificates of a PEM file, at least one.
-fn certificates(key: &'static str, path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(key: &str, path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let path = path.unwrap_or_else(|| Path::new(""));
-    let failed = |reason: String| TlsError::File { key, path: path.to_owned(), reason };
+    let failed = |reason: String| TlsError::File { key: key.to_owned(), path: path.to_owned(), reason };
     let file = File::open(path).map_err(|error| failed(error.to_string()))?;
     let certificates = CertificateDer::pem_reader_iter(io::BufReader::new(file))
         .collect::<Result<Vec<_>, _>>()
@@ -107,11 +108,3 @@ fn certificates(key: &'static str, path: Option<&Path>) -> Result<Vec<Certificat
     if certificates.is_empty() { Err(failed("no certificate in it".to_owned())) } else { Ok(certificates) }
 }
 
-fn private_key(options: &Tls) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let path = options.keyfile.as_deref().unwrap_or_else(|| Path::new(""));
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::File {
-        key: "ssl_options.keyfile",
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
-}
