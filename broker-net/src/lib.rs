@@ -6,6 +6,7 @@ mod broker;
 pub mod config;
 pub mod ctl;
 pub mod http;
+mod listeners;
 pub mod logging;
 pub mod logins;
 pub mod metrics;

@@ -1,7 +1,6 @@
 //! From a configuration to a running broker, and back when the process is told to stop.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,12 +11,12 @@ use signal_hook::iterator::Signals;
 use crate::alarm::{self, Thresholds};
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
-use crate::http::{self, HttpPort, Listening, Management};
+use crate::http::{self, Listening, Management};
+use crate::listeners::{self, Certificates, HttpPorts};
 use crate::logging::Logging;
 use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::notify;
 use crate::startup::{self, StartError};
-use crate::tls::Acceptor;
 use crate::transport::Listen;
 
 /// Exit code of a process that a second signal ends while it is stopping.
@@ -31,11 +30,9 @@ const SERVING: &str = "serving clients";
 pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
     let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
-    let listens = listens(&config)?;
-    let metrics_listener = startup::bind("--metrics", config.metrics)?;
-    let metrics = metrics_listener.local_addr().unwrap_or(config.metrics);
-    let http_listener = startup::bind("--http", config.http)?;
-    let http = http_listener.local_addr().unwrap_or(config.http);
+    let listens = listeners::listens(&config.settings)?;
+    let certificates = Certificates::read(&config.settings)?;
+    let http_ports = HttpPorts::bind(&config.settings, &certificates)?;
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -48,28 +45,22 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
         tracing::warn!("{sentence}");
     }
     let identity = identity();
-    let acceptor = (!config.amqps.is_empty()).then(|| Acceptor::new(&config.settings.tls)).transpose()?;
     notify::starting();
-    let broker = Broker::start(&config, &listens, acceptor.clone(), &identity.node)?;
+    let broker = Broker::start(&config, &listens, certificates.amqp.clone(), &identity.node)?;
     let thresholds = Thresholds::new(&config.settings);
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
     let shared = SharedThresholds::new(thresholds);
-    serve_http(&config, &broker, (identity, shared.clone()), (http_listener, metrics_listener), &listens)
+    listeners::log_addresses(&listens, &http_ports);
+    serve_http(&config, &broker, (identity, shared.clone()), http_ports, &listens)
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
-    let first = |tls| listens.iter().find(|listen| listen.tls == tls).map(|listen| listen.address.to_string());
-    let (amqp, amqps) = (first(false).unwrap_or_default(), first(true).unwrap_or_default());
-    for listen in &listens {
-        tracing::info!(address = %listen.address, tls = listen.tls, "listening");
-    }
-    tracing::info!(%amqp, %amqps, %metrics, %http, "ready");
     notify::watch(broker.probe()).map_err(|source| StartError::System { what: "the watchdog", source })?;
     notify::ready(SERVING);
 
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             notify::reloading();
-            reload(&mut config, &broker, logging, acceptor.as_ref(), &watch, &shared);
+            reload(&mut config, &broker, logging, &certificates, &watch, &shared);
             notify::ready(SERVING);
         }
         *signal != SIGHUP
@@ -86,7 +77,7 @@ fn reload(
     config: &mut Config,
     broker: &Broker,
     logging: &Logging,
-    acceptor: Option<&Acceptor>,
+    certificates: &Certificates,
     watch: &flume::Sender<Thresholds>,
     shared: &SharedThresholds,
 ) {
@@ -97,7 +88,7 @@ fn reload(
             return;
         }
     };
-    if let Some(Err(error)) = acceptor.map(|acceptor| acceptor.reload(&config.settings.tls)) {
+    if let Err(error) = certificates.reread(&config.settings) {
         tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
     }
     logging.reload(&config.settings.log);
@@ -115,33 +106,15 @@ fn reload(
     );
 }
 
-/// Every address that AMQP is spoken on, with the ports that the system gives.
-fn listens(config: &Config) -> Result<Vec<Listen>, StartError> {
-    let plain = config.amqp.iter().map(|address| Listen { address: *address, tls: false, websocket: false });
-    let tls = config.amqps.iter().map(|address| Listen { address: *address, tls: true, websocket: false });
-    plain
-        .chain(tls)
-        .map(|listen| {
-            let address = startup::claim(listen.flag(), listen.address)?;
-            Ok(Listen { address, ..listen })
-        })
-        .collect()
-}
-
 fn serve_http(
     config: &Config,
     broker: &Broker,
     (identity, thresholds): (Identity, SharedThresholds),
-    (http, metrics): (TcpListener, TcpListener),
+    ports: HttpPorts,
     listens: &[Listen],
 ) -> io::Result<()> {
-    let protocol = |tls| if tls { "amqp/ssl" } else { "amqp" };
-    let amqp = listens.iter().map(|listen| Listening { protocol: protocol(listen.tls), address: listen.address });
-    let others = [
-        Listening { protocol: "http", address: http.local_addr()? },
-        Listening { protocol: "http/prometheus", address: metrics.local_addr()? },
-    ];
-    let listeners = amqp.chain(others).collect();
+    let amqp = listens.iter().map(|listen| Listening { protocol: listen.protocol(), address: listen.address });
+    let listeners = amqp.chain(ports.listening()?).collect();
     let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds);
     let management = Management {
         admin: broker.admin(),
@@ -151,8 +124,7 @@ fn serve_http(
         node: broker.node(),
         default_queue_type: config.settings.default_queue_type.name(),
     };
-    let plain = |listener| vec![HttpPort { listener, acceptor: None }];
-    http::serve((plain(metrics), families), plain(http), management)
+    http::serve((ports.metrics, families), ports.management, management)
 }
 
 /// The signals that stop the broker, and SIGHUP. The first one that stops comes out of the iterator, the second one ends the

@@ -55,7 +55,7 @@ mod tests {
         ];
         let layer = read(&variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let settings = layer.settings().unwrap();
-        assert_eq!(settings.tls.certfile, Some("/c".into()));
+        assert_eq!(settings.tls.own.certfile, Some("/c".into()));
         assert_eq!(settings.tcp.len(), 2);
         let wrong = read(&[("RINGMQ_HEARTBEAT".to_owned(), "often".to_owned())]);
         assert!(wrong.problems[0].to_string().starts_with("RINGMQ_HEARTBEAT: heartbeat = often: expected"));

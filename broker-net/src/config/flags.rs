@@ -50,6 +50,14 @@ pub struct Flags {
     #[arg(long, env = "RINGMQ_AMQPS", value_name = "ADDR:PORT", value_delimiter = ',')]
     pub amqps: Vec<SocketAddr>,
 
+    /// Where AMQP 0-9-1 is spoken over WebSocket; may be given several times
+    #[arg(long, env = "RINGMQ_WS", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub ws: Vec<SocketAddr>,
+
+    /// Where AMQP 0-9-1 is spoken over WebSocket with TLS; may be given several times
+    #[arg(long, env = "RINGMQ_WSS", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub wss: Vec<SocketAddr>,
+
     /// Where Prometheus scrapes /metrics [default: 0.0.0.0:15692]
     #[arg(long, env = "RINGMQ_METRICS", value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
@@ -57,6 +65,10 @@ pub struct Flags {
     /// Where the management API is served [default: 127.0.0.1:15672]
     #[arg(long, env = "RINGMQ_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
+
+    /// Where the management API is served with TLS
+    #[arg(long, env = "RINGMQ_HTTPS", value_name = "ADDR:PORT")]
+    pub https: Option<SocketAddr>,
 
     /// Number of shards, one thread each [default: one per CPU that the broker may use]
     #[arg(long, env = "RINGMQ_SHARDS", value_name = "N")]
@@ -82,6 +94,7 @@ impl Flags {
         for (flag, keys, address) in [
             ("--metrics", ["prometheus.tcp.ip", "prometheus.tcp.port"], self.metrics),
             ("--http", ["management.tcp.ip", "management.tcp.port"], self.http),
+            ("--https", ["management.ssl.ip", "management.ssl.port"], self.https),
         ] {
             if let (Some(address), [ip, port]) = (address, keys) {
                 set(flag, ip, address.ip().to_string());
@@ -99,9 +112,12 @@ impl Flags {
                 set(flag, key, text);
             }
         }
-        for (flag, key, addresses) in
-            [("--amqp", "listeners.tcp", &self.amqp), ("--amqps", "listeners.ssl", &self.amqps)]
-        {
+        for (flag, key, addresses) in [
+            ("--amqp", "listeners.tcp", &self.amqp),
+            ("--amqps", "listeners.ssl", &self.amqps),
+            ("--ws", "listeners.ws", &self.ws),
+            ("--wss", "listeners.wss", &self.wss),
+        ] {
             let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             if !texts.is_empty() {
                 let path: Vec<_> = key.split('.').collect();

@@ -31,7 +31,7 @@ pub use import::{Imported, import};
 use layer::Layer;
 pub use layer::Problem;
 pub use reference::reference;
-pub use settings::{Listener, Log, Settings, Tls, Watermark};
+pub use settings::{HttpsListener, KeyPair, Listener, Log, Settings, Tls, Watermark};
 
 /// Most shards a broker can have.
 pub const MAX_SHARDS: usize = 1024;
@@ -44,14 +44,6 @@ pub const DEFAULT_FILE: &str = "/etc/ringmq/ringmq.toml";
 pub struct Config {
     /// Where everything durable is.
     pub data_dir: PathBuf,
-    /// Where AMQP clients connect, plain TCP. Port 0: the system chooses one, the start-up log says which.
-    pub amqp: Vec<SocketAddr>,
-    /// Where AMQP clients connect with TLS. Port 0 as for [`Config::amqp`].
-    pub amqps: Vec<SocketAddr>,
-    /// Where Prometheus scrapes `/metrics`. Port 0 as for [`Config::amqp`].
-    pub metrics: SocketAddr,
-    /// Where the management API is served. Port 0 as for [`Config::amqp`].
-    pub http: SocketAddr,
     /// Number of shards, 1 to [`MAX_SHARDS`].
     pub shards: usize,
     /// The CPUs that the broker may use, ascending and not empty; shard *n* runs on `cpus[n % cpus.len()]`.
@@ -110,8 +102,8 @@ pub enum ConfigError {
     #[error(transparent)]
     Keys(#[from] Problems),
     /// A TLS listener without certificate or key.
-    #[error("a listener with TLS needs ssl_options.{0}")]
-    TlsIncomplete(&'static str),
+    #[error("a listener with TLS needs {0}")]
+    TlsIncomplete(String),
     /// `--cpus` names CPUs that this process may not run on.
     #[error("--cpus {wanted} names CPUs that this process may not use; it may use {allowed}")]
     CpusNotAllowed {
@@ -148,21 +140,13 @@ impl Config {
             Some(wanted) => wanted,
             None => allowed_cpus,
         };
-        let (amqp, amqps) = (settings.tcp.clone(), settings.ssl.clone());
-        let (metrics, http) = (settings.prometheus.address(), settings.management.address());
-        check_addresses(&amqp, &amqps, metrics, http)?;
-        if !amqps.is_empty() {
-            check_tls(&settings.tls)?;
-        }
+        check_addresses(&settings)?;
+        check_tls(&settings)?;
         Ok(Self {
             // A flag can hold names that are no text.
             data_dir: (source.flags.data_dir.clone())
                 .or_else(|| settings.data_dir.clone())
                 .unwrap_or_else(default_data_dir),
-            amqp,
-            amqps,
-            metrics,
-            http,
             shards: settings.shards.unwrap_or_else(|| cpus.len().min(MAX_SHARDS)),
             cpus: cpus.into(),
             without_effect: layers.all.without_effect.iter().map(ToString::to_string).collect(),
@@ -190,9 +174,7 @@ impl Config {
     pub fn reread(&mut self) -> Result<Changes, ConfigError> {
         let layers = self.source.read();
         let wanted = layers.settings()?;
-        if !self.amqps.is_empty() {
-            check_tls(&wanted.tls)?;
-        }
+        check_tls(&wanted)?;
         let mut changes = Changes { applied: Vec::new(), need_restart: Vec::new() };
         for (name, key) in self.layers.all.changes(&layers.all) {
             let list = if key.reload { &mut changes.applied } else { &mut changes.need_restart };
@@ -233,16 +215,27 @@ impl Layers {
     }
 }
 
-fn check_addresses(
-    amqp: &[SocketAddr],
-    amqps: &[SocketAddr],
-    metrics: SocketAddr,
-    http: SocketAddr,
-) -> Result<(), ConfigError> {
-    let all = [("--http", http)].into_iter().chain(amqp.iter().map(|address| ("--amqp", *address)));
-    let all = all.chain(amqps.iter().map(|address| ("--amqps", *address)));
-    let mut seen: Vec<(&'static str, SocketAddr)> = vec![("--metrics", metrics)];
-    for (flag, address) in all {
+/// Every address, by the flag that gives it.
+fn addresses(settings: &Settings) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let amqp = [
+        ("--amqp", &settings.tcp),
+        ("--amqps", &settings.ssl),
+        ("--ws", &settings.ws),
+        ("--wss", &settings.wss),
+    ];
+    let http = [
+        ("--metrics", Some(settings.prometheus.address())),
+        ("--http", Some(settings.management.address())),
+        ("--https", settings.management_ssl.address()),
+        ("prometheus.ssl", settings.prometheus_ssl.address()),
+    ];
+    let http = http.into_iter().filter_map(|(flag, address)| Some((flag, address?)));
+    http.chain(amqp.into_iter().flat_map(|(flag, all)| all.iter().map(move |address| (flag, *address))))
+}
+
+fn check_addresses(settings: &Settings) -> Result<(), ConfigError> {
+    let mut seen: Vec<(&'static str, SocketAddr)> = Vec::new();
+    for (flag, address) in addresses(settings) {
         let same = |(_, other): &&(&str, SocketAddr)| *other == address && address.port() != 0;
         if let Some((first, _)) = seen.iter().find(same) {
             return Err(ConfigError::SameAddress { first, second: flag, address });
@@ -252,17 +245,33 @@ fn check_addresses(
     Ok(())
 }
 
-fn check_tls(tls: &Tls) -> Result<(), ConfigError> {
-    let missing = if tls.certfile.is_none() {
-        "certfile"
-    } else if tls.keyfile.is_none() {
-        "keyfile"
-    } else if tls.verify_peer && tls.cacertfile.is_none() {
-        "cacertfile"
-    } else {
-        return Ok(());
+/// Every listener with TLS has certificate and key.
+fn check_tls(settings: &Settings) -> Result<(), ConfigError> {
+    let missing = |key: &str| Err(ConfigError::TlsIncomplete(key.to_owned()));
+    let complete = |prefix: &str, pair: &KeyPair| match pair {
+        KeyPair { certfile: None, .. } => missing(&format!("{prefix}.certfile")),
+        KeyPair { keyfile: None, .. } => missing(&format!("{prefix}.keyfile")),
+        _ => Ok(()),
     };
-    Err(ConfigError::TlsIncomplete(missing))
+    let tls = &settings.tls;
+    let https = [("management.ssl", &settings.management_ssl), ("prometheus.ssl", &settings.prometheus_ssl)];
+    for (prefix, listener) in https {
+        if listener.port.is_some() {
+            let own = listener.own != KeyPair::default();
+            complete(if own { prefix } else { "ssl_options" }, &listener.tls(tls).own)?;
+        }
+    }
+    for (name, pair) in &tls.server_names {
+        complete(&format!("ssl_options.server_names.{name}"), pair)?;
+    }
+    if settings.ssl.is_empty() && settings.wss.is_empty() {
+        return Ok(());
+    }
+    complete("ssl_options", &tls.own)?;
+    if tls.verify_peer && tls.cacertfile.is_none() {
+        return missing("ssl_options.cacertfile");
+    }
+    Ok(())
 }
 
 /// `$XDG_DATA_HOME/ringmq`, `$HOME/.local/share/ringmq`, or, for a process without a home, `ringmq-data` in the

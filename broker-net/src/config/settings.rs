@@ -25,6 +25,10 @@ pub struct Settings {
     pub tcp: Vec<SocketAddr>,
     /// `listeners.ssl`.
     pub ssl: Vec<SocketAddr>,
+    /// `listeners.ws`.
+    pub ws: Vec<SocketAddr>,
+    /// `listeners.wss`.
+    pub wss: Vec<SocketAddr>,
     /// `ssl_options.*`.
     pub tls: Tls,
     /// Connections from `proxy_sources` start with a header of the PROXY protocol that says where they come from.
@@ -59,6 +63,10 @@ pub struct Settings {
     pub management: Listener,
     /// Where Prometheus scrapes.
     pub prometheus: Listener,
+    /// Where the management API listens with TLS.
+    pub management_ssl: HttpsListener,
+    /// Where Prometheus scrapes with TLS.
+    pub prometheus_ssl: HttpsListener,
 }
 
 /// Address and port that are set by two keys.
@@ -75,6 +83,43 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port)
+    }
+}
+
+/// An address where HTTPS is spoken, if there is a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsListener {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: Option<u16>,
+    /// Its certificate; where nothing is said, that of `ssl_options`.
+    pub own: KeyPair,
+}
+
+impl HttpsListener {
+    /// Both.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.ip, self.port?))
+    }
+
+    /// How TLS is spoken there.
+    #[must_use]
+    pub fn tls(&self, general: &Tls) -> Tls {
+        let own = if self.own == KeyPair::default() { &general.own } else { &self.own };
+        Tls {
+            own: own.clone(),
+            server_names: general.server_names.clone(),
+            only_tls13: general.only_tls13,
+            ..Tls::default()
+        }
+    }
+}
+
+impl Default for HttpsListener {
+    fn default() -> Self {
+        Self { ip: Ipv4Addr::UNSPECIFIED.into(), port: None, own: KeyPair::default() }
     }
 }
 
@@ -171,6 +216,8 @@ impl Default for Settings {
             cpus: None,
             tcp: vec![SocketAddr::new(any(), 5672)],
             ssl: Vec::new(),
+            ws: Vec::new(),
+            wss: Vec::new(),
             tls: Tls::default(),
             proxy_protocol: false,
             proxy_sources: loopback(),
@@ -188,6 +235,8 @@ impl Default for Settings {
             log: Log::default(),
             management: Listener { ip: Ipv4Addr::LOCALHOST.into(), port: 15672 },
             prometheus: Listener { ip: Ipv4Addr::UNSPECIFIED.into(), port: 15692 },
+            management_ssl: HttpsListener::default(),
+            prometheus_ssl: HttpsListener::default(),
         }
     }
 }

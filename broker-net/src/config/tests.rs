@@ -37,10 +37,10 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 fn without_flags_every_allowed_cpu_has_a_shard() {
     let config = check(&[]).unwrap();
     assert_eq!((config.shards, config.cpus), (4, vec![0, 1, 2, 3]));
-    assert_eq!(config.amqp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [5672]);
-    assert_eq!(config.amqps, []);
-    assert_eq!(config.metrics, "0.0.0.0:15692".parse().unwrap());
-    assert_eq!(config.http, "127.0.0.1:15672".parse().unwrap());
+    assert_eq!(config.settings.tcp.iter().map(SocketAddr::port).collect::<Vec<_>>(), [5672]);
+    assert_eq!(config.settings.ssl, []);
+    assert_eq!(config.settings.prometheus.address(), "0.0.0.0:15692".parse().unwrap());
+    assert_eq!(config.settings.management.address(), "127.0.0.1:15672".parse().unwrap());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_flag_overrides_the_environment_which_overrides_set_which_overrides_the_file
     let environment = [("RINGMQ_CHANNEL_MAX", "3"), ("RINGMQ_LISTENERS_TCP", "3")];
     let flags = [&set[..], &["--amqp", "127.0.0.1:4"]].concat();
     let config = check_in(&flags, &environment).unwrap();
-    assert_eq!(config.amqp, ["127.0.0.1:4".parse().unwrap()]);
+    assert_eq!(config.settings.tcp, ["127.0.0.1:4".parse().unwrap()]);
     let connections = &config.settings.connections;
     assert_eq!((connections.channel_max, connections.heartbeat_s, connections.frame_max), (3, 2, 8192));
 }
@@ -87,10 +87,10 @@ fn a_flag_overrides_the_environment_which_overrides_set_which_overrides_the_file
 #[test]
 fn lists_are_set_as_a_whole_or_element_by_element() {
     let config = check(&["--set", "listeners.tcp.a = 127.0.0.1:1", "--set", "listeners.tcp.b=[::1]:2"]).unwrap();
-    assert_eq!(config.amqp, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+    assert_eq!(config.settings.tcp, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
     let config = check(&["--set", "listeners.tcp = 127.0.0.1:1, [::1]:2"]).unwrap();
-    assert_eq!(config.amqp.len(), 2);
-    assert_eq!(check(&["--set", "listeners.tcp = none"]).unwrap().amqp, []);
+    assert_eq!(config.settings.tcp.len(), 2);
+    assert_eq!(check(&["--set", "listeners.tcp = none"]).unwrap().settings.tcp, []);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn faults_name_their_source_and_all_are_told() {
 #[test]
 fn tls_needs_certificate_and_key() {
     let error = check(&["--amqps", "127.0.0.1:5671"]).unwrap_err();
-    assert_eq!(error, ConfigError::TlsIncomplete("certfile"));
+    assert_eq!(error, ConfigError::TlsIncomplete("ssl_options.certfile".to_owned()));
     let given = ["--amqps", "127.0.0.1:5671", "--set", "ssl_options.certfile=c", "--set", "ssl_options.keyfile=k"];
     check(&given).unwrap();
 }

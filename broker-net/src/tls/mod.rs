@@ -71,7 +71,7 @@ fn server_config(options: &Tls) -> Result<ServerConfig, TlsError> {
         .map_err(|error| TlsError::Options(error.to_string()))?;
     let builder = if options.verify_peer {
         let authorities = Arc::new(authorities(options)?);
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider);
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider));
         if !options.fail_if_no_peer_cert {
             verifier = verifier.allow_unauthenticated();
         }

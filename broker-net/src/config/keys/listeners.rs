@@ -1,7 +1,7 @@
 //! Where clients connect.
 
 use super::super::value::{address, boolean, ip, network, number};
-use super::{Key, Kind, RESTART, Set};
+use super::{Key, Kind, RELOAD, RESTART, Set};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -21,6 +21,27 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Where AMQP 0-9-1 clients connect with TLS. `ssl_options.certfile` and `.keyfile` are needed. Flag `--amqps`.",
         set: Set::Many(|settings, _, values| {
             settings.ssl = values.iter().map(|value| address(value)).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
+        ..RESTART
+    },
+    Key {
+        name: "listeners.ws",
+        kind: Kind::List,
+        meaning: "Where AMQP 0-9-1 is spoken over WebSocket without TLS: ports on all addresses, or `ip:port`. Every path is taken. \
+                  Flag `--ws`.",
+        set: Set::Many(|settings, _, values| {
+            settings.ws = values.iter().map(|value| address(value)).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
+        ..RESTART
+    },
+    Key {
+        name: "listeners.wss",
+        kind: Kind::List,
+        meaning: "The same with TLS. `ssl_options.certfile` and `.keyfile` are needed. Flag `--wss`.",
+        set: Set::Many(|settings, _, values| {
+            settings.wss = values.iter().map(|value| address(value)).collect::<Result<_, _>>()?;
             Ok(())
         }),
         ..RESTART
@@ -62,6 +83,41 @@ pub(super) const KEYS: &[Key] = &[
         ..RESTART
     },
     Key {
+        name: "management.ssl.port",
+        kind: Kind::Number,
+        meaning: "Port where the management API is served with TLS, beside `management.tcp.port`. Versions and server names are those of \
+                  `ssl_options`; clients are not asked for certificates. Flag `--https`.",
+        set: Set::One(|settings, _, value| {
+            number(value, 0, u16::MAX).map(|port| settings.management_ssl.port = Some(port))
+        }),
+        ..RESTART
+    },
+    Key {
+        name: "management.ssl.ip",
+        default: "0.0.0.0",
+        meaning: "Its address. Flag `--https`.",
+        set: Set::One(|settings, _, value| ip(value).map(|ip| settings.management_ssl.ip = ip)),
+        ..RESTART
+    },
+    Key {
+        name: "management.ssl.certfile",
+        meaning: "PEM file of its certificate, and of those between it and its authority. Without it, those of `ssl_options` serve.",
+        set: Set::One(|settings, _, value| {
+            settings.management_ssl.own.certfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "management.ssl.keyfile",
+        meaning: "PEM file of its key.",
+        set: Set::One(|settings, _, value| {
+            settings.management_ssl.own.keyfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
+    },
+    Key {
         name: "prometheus.tcp.port",
         kind: Kind::Number,
         default: "15692",
@@ -75,5 +131,39 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Address of the metrics. Flag `--metrics`.",
         set: Set::One(|settings, _, value| ip(value).map(|ip| settings.prometheus.ip = ip)),
         ..RESTART
+    },
+    Key {
+        name: "prometheus.ssl.port",
+        kind: Kind::Number,
+        meaning: "Port where the metrics are served with TLS, beside `prometheus.tcp.port`.",
+        set: Set::One(|settings, _, value| {
+            number(value, 0, u16::MAX).map(|port| settings.prometheus_ssl.port = Some(port))
+        }),
+        ..RESTART
+    },
+    Key {
+        name: "prometheus.ssl.ip",
+        default: "0.0.0.0",
+        meaning: "Its address.",
+        set: Set::One(|settings, _, value| ip(value).map(|ip| settings.prometheus_ssl.ip = ip)),
+        ..RESTART
+    },
+    Key {
+        name: "prometheus.ssl.certfile",
+        meaning: "PEM file of its certificate, and of those between it and its authority. Without it, those of `ssl_options` serve.",
+        set: Set::One(|settings, _, value| {
+            settings.prometheus_ssl.own.certfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "prometheus.ssl.keyfile",
+        meaning: "PEM file of its key.",
+        set: Set::One(|settings, _, value| {
+            settings.prometheus_ssl.own.keyfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
     },
 ];

@@ -18,7 +18,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "ssl_options.certfile",
         meaning: "PEM file of the broker's certificate, and of those between it and its authority.",
         set: Set::One(|settings, _, value| {
-            settings.tls.certfile = Some(value.into());
+            settings.tls.own.certfile = Some(value.into());
             Ok(())
         }),
         ..RELOAD
@@ -27,7 +27,26 @@ pub(super) const KEYS: &[Key] = &[
         name: "ssl_options.keyfile",
         meaning: "PEM file of the broker's key.",
         set: Set::One(|settings, _, value| {
-            settings.tls.keyfile = Some(value.into());
+            settings.tls.own.keyfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "ssl_options.server_names.$name.certfile",
+        meaning: "PEM file of the certificate for clients that ask for the server `$name` (SNI): a host name in quotes, in which a \
+                  first label `*` stands for any one label. Others get `ssl_options.certfile`.",
+        set: Set::One(|settings, name, value| {
+            settings.tls.server_names.entry(name.to_owned()).or_default().certfile = Some(value.into());
+            Ok(())
+        }),
+        ..RELOAD
+    },
+    Key {
+        name: "ssl_options.server_names.$name.keyfile",
+        meaning: "PEM file of its key.",
+        set: Set::One(|settings, name, value| {
+            settings.tls.server_names.entry(name.to_owned()).or_default().keyfile = Some(value.into());
             Ok(())
         }),
         ..RELOAD
