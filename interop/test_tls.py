@@ -1,6 +1,7 @@
 """TLS and WebSocket: pika and amqplib over TLS with and without client certificates, certificates by server name, HTTPS, and
 cloudamqp's amqp-client over WebSocket, encrypted or not."""
 
+import http.client
 import os
 import shutil
 import ssl
@@ -97,7 +98,7 @@ def test_pika_over_tls(authority, encrypted):
         for size in (0, 1, 16_384, 1_000_000):
             channel.basic_publish("", "q", b"x" * size, pika.BasicProperties(delivery_mode=2))
             assert channel.basic_get("q", auto_ack=True)[2] == b"x" * size
-    with pytest.raises(pika.exceptions.AMQPConnectionError):
+    with pytest.raises(ssl.SSLCertVerificationError):
         connect(port, ssl.create_default_context())
 
 
@@ -106,11 +107,12 @@ def test_pika_logs_in_by_its_certificate(authority, encrypted):
         "ssl_options.verify": "verify_peer",
         "ssl_options.fail_if_no_peer_cert": "true",
         "ssl_cert_login_from": "common_name",
-        "auth_mechanisms.1": "EXTERNAL",
+        "auth_mechanisms": "EXTERNAL,PLAIN",
     })["amqps"]
     with connect(port, authority.context("guest"), credentials=pika.credentials.ExternalCredentials()) as connection:
         connection.channel().queue_declare("q")
-    with pytest.raises(pika.exceptions.AMQPConnectionError):
+    # TLS 1.3 tells a client only after its handshake that a certificate was missing.
+    with pytest.raises((pika.exceptions.AMQPConnectionError, OSError)):
         connect(port, authority.context())
 
 
@@ -124,7 +126,7 @@ def test_certificates_are_chosen_by_the_name_that_is_asked_for(authority, encryp
     port = encrypted(**more)["amqps"]
     for host in ("localhost", "other.example.com", "a.wild.example.com"):
         connect(port, authority.context(), host).close()
-    with pytest.raises(pika.exceptions.AMQPConnectionError):
+    with pytest.raises(ssl.SSLCertVerificationError):
         connect(port, authority.context(), "a.b.wild.example.com")
 
 
@@ -134,7 +136,7 @@ def test_https(authority, encrypted):
     request.add_header("Authorization", "Basic Z3Vlc3Q6Z3Vlc3Q=")
     with urllib.request.urlopen(request, context=authority.context(), timeout=PATIENCE) as answer:
         assert b'"guest"' in answer.read()
-    with pytest.raises(OSError):
+    with pytest.raises((OSError, http.client.HTTPException)):
         urllib.request.urlopen(f"http://localhost:{port}/api/whoami", timeout=PATIENCE)
 
 

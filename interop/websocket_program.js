@@ -10,13 +10,15 @@ async function main(url) {
   const connection = await new AMQPWebSocketClient(url, '/', 'guest', 'guest').connect()
   const channel = await connection.channel()
   await channel.confirmSelect()
-  const queue = await channel.queue('', { exclusive: true })
+  const { name } = await channel.queueDeclare('', { exclusive: true })
 
   const sizes = [0, 1, 4096, 100_000, 3_000_000]
-  for (const size of sizes) await queue.publish(new Uint8Array(size).fill(size % 251), { deliveryMode: 2 })
+  for (const size of sizes) {
+    await channel.basicPublish('', name, new Uint8Array(size).fill(size % 251), { deliveryMode: 2 })
+  }
   const received = []
   await new Promise((resolve, reject) => {
-    queue.subscribe({ noAck: false }, message => {
+    channel.basicConsume(name, { noAck: false }, message => {
       const body = message.body
       received.push(body === null ? 0 : body.byteLength)
       if (body !== null) assert(body.every(byte => byte === body.byteLength % 251))
