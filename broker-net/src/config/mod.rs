@@ -217,12 +217,8 @@ impl Layers {
 
 /// Every address, by the flag that gives it.
 fn addresses(settings: &Settings) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-    let amqp = [
-        ("--amqp", &settings.tcp),
-        ("--amqps", &settings.ssl),
-        ("--ws", &settings.ws),
-        ("--wss", &settings.wss),
-    ];
+    let amqp =
+        [("--amqp", &settings.tcp), ("--amqps", &settings.ssl), ("--ws", &settings.ws), ("--wss", &settings.wss)];
     let http = [
         ("--metrics", Some(settings.prometheus.address())),
         ("--http", Some(settings.management.address())),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -107,4 +107,3 @@ fn certificates(key: &str, path: Option<&Path>) -> Result<Vec<CertificateDer<'st
         .map_err(|error| failed(error.to_string()))?;
     if certificates.is_empty() { Err(failed("no certificate in it".to_owned())) } else { Ok(certificates) }
 }
-

@@ -179,8 +179,8 @@ impl Link {
         }
         carry.extend_from_slice(&bytes[input.consumed..]);
         self.state.set(input.state);
-        if connection.is_open() {
-            self.pass.set(None);
+        if connection.is_open() && self.pass.take().is_some() {
+            self.stream.borrow_mut().trust();
         }
     }
 

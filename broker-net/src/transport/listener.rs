@@ -112,8 +112,7 @@ async fn secure(
     if transport.front.is_proxy(address) {
         peer.address = proxy::read_header(&mut tcp).await?.unwrap_or(address);
     }
-    let stream =
-        if listen.tls { encrypt(transport, tcp, &mut peer).await? } else { Stream::Plain(tcp) };
+    let stream = if listen.tls { encrypt(transport, tcp, &mut peer).await? } else { Stream::Plain(tcp) };
     if !listen.websocket {
         return Ok((stream, peer));
     }

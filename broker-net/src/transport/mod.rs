@@ -93,11 +93,7 @@ pub(crate) async fn serve(
     for listen in transport.front.listens.clone() {
         match listener::bind(listen.address) {
             Ok(listener) => {
-                accepting.push(glommio::spawn_local(listener::accept(
-                    Rc::clone(&transport),
-                    listener,
-                    listen,
-                )));
+                accepting.push(glommio::spawn_local(listener::accept(Rc::clone(&transport), listener, listen)));
             }
             Err(error) => {
                 let _ = listening.send(Err((listen, error)));

@@ -53,6 +53,13 @@ impl Stream {
         }
     }
 
+    /// The client has logged in: limits for strangers end.
+    pub(super) fn trust(&mut self) {
+        if let Self::WebSocket(socket) = self {
+            socket.trust();
+        }
+    }
+
     /// The broker's own end of the socket.
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         let tcp = match self {

@@ -14,9 +14,13 @@ use tungstenite::{Message, WebSocket};
 
 use super::stream::Stream;
 
-/// The longest message that a client may send, in bytes, and the longest that is sent; a longer one ends the connection.
+/// The longest message of a client that has not logged in, in bytes, and the longest that is sent; a longer one ends the connection.
 /// A message is received whole before any of it is looked at.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
+const MAX_EARLY_MESSAGE_BYTES: usize = 64 << 10;
+
+/// The longest message of a client that has logged in, in bytes: clients send a whole publish as one, so it holds the largest body and
+/// its frames.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// What a message may fill of the buffers of a connection, in bytes.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -98,7 +102,7 @@ impl WebSocketStream {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         }
-        let length = bytes.len().min(MAX_MESSAGE_BYTES);
+        let length = bytes.len().min(MAX_EARLY_MESSAGE_BYTES);
         match self.socket.write(Message::Binary(Bytes::copy_from_slice(&bytes[..length]))).map_err(into_io) {
             // The machine has the message, whether or not the socket took it.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Poll::Ready(Err(error)),
@@ -117,6 +121,14 @@ impl WebSocketStream {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+
+    /// The client has logged in: its messages may be long.
+    pub(super) fn trust(&mut self) {
+        self.socket.set_config(|config| {
+            config.max_message_size = Some(MAX_MESSAGE_BYTES);
+            config.max_frame_size = Some(MAX_MESSAGE_BYTES);
+        });
     }
 
     /// Tells the client of the end, if the socket takes that at once, and ends the socket.
@@ -159,8 +171,8 @@ fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+        .max_message_size(Some(MAX_EARLY_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_EARLY_MESSAGE_BYTES))
 }
 
 /// Chooses the subprotocol: the first of those offered that is AMQP. Without one, browsers do not connect when they have offered some.
