@@ -15,8 +15,8 @@ use slab::Slab;
 use crate::ids::QueueId;
 use crate::model::binding::{Binding, BindingDefinition, BindingId, BindingList, BindingSet, Destination};
 use crate::model::exchange::{
-    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, MatchInput, NewBinding,
-    PREDECLARED, TopicScratch, hash,
+    ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeDefinition, ExchangeId, ExchangeIndex, ExchangeType, MatchInput,
+    NewBinding, PREDECLARED, TopicScratch, hash,
 };
 use crate::model::field_table::EncodedTable;
 use crate::model::policy::EffectivePolicy;
@@ -510,6 +510,9 @@ impl RoutingTable {
             route.depends_on_message = true;
             let admitted = route.admitted == Some(id);
             if !admitted && exchange.delays() && input.due_at().is_some() {
+                return route.held_back.push(store);
+            }
+            if !admitted && exchange.definition.kind == ExchangeType::RecentHistory {
                 return route.held_back.push(store);
             }
             let is_known_by = |name: &str| input.header(name).is_some();

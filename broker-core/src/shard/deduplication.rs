@@ -139,10 +139,10 @@ impl Shard {
         let properties = Properties::parse(message.properties).unwrap_or_default();
         let due = delay::due_at(&properties, message.stamp.published_ms());
         let (Some(hosted), Some(row)) = (self.caches.by_owner.get(&owner), self.topology.store(owner)) else {
-            return self.store_delayed(owner, message, traits, confirm);
+            return self.admit_any(sessions, owner, message, traits, confirm);
         };
         let Some((key, expires_ms)) = hosted.cache.key(&properties, self.now_ms) else {
-            return self.store_delayed(owner, message, traits, confirm);
+            return self.admit_any(sessions, owner, message, traits, confirm);
         };
         if let Some(seen) = hosted.cache.seen(key, self.now_ms) {
             return self.accept_seen(owner, seen, confirm);
@@ -164,6 +164,24 @@ impl Shard {
             Accepted::Refused | Accepted::Overflow => self.forget(owner, key),
         }
         accepted
+    }
+
+    /// Stores a message that the exchange knows by nothing until it is due, or passes it on if the exchange has a history and it is due.
+    fn admit_any(
+        &mut self,
+        sessions: &mut impl Sessions,
+        owner: QueueId,
+        message: Message<'_>,
+        traits: Traits,
+        confirm: Confirm,
+    ) -> Accepted {
+        let delays = self.topology.store(owner).is_some_and(|row| row.delays);
+        let properties = Properties::parse(message.properties).unwrap_or_default();
+        let is_due = !delays || delay::due_at(&properties, message.stamp.published_ms()).is_none();
+        if is_due && self.histories.has(owner) {
+            return self.pass_on(sessions, owner, message, traits, confirm);
+        }
+        self.store_delayed(owner, message, traits, confirm)
     }
 
     /// [`Self::admitted_done`] follows if the queues do not have the message at once.
@@ -192,12 +210,18 @@ impl Shard {
             self.forget(owner, key);
         }
         let followers = self.caches.followers.remove(&(owner, number)).unwrap_or_default();
-        for (shard, channel, seq) in std::iter::once(reply).chain(followers).flatten() {
-            if shard == self.id {
-                self.confirm_here(sessions, channel, seq, seq, accepted);
-            } else {
-                self.peers.batch(shard).push(Op::Confirm { channel, first: seq, last: seq, accepted });
-            }
+        for confirm in std::iter::once(reply).chain(followers) {
+            self.pass_confirm(sessions, confirm, accepted);
+        }
+    }
+
+    /// Tells the publisher of a message what became of it.
+    pub(super) fn pass_confirm(&mut self, sessions: &mut impl Sessions, confirm: Confirm, accepted: bool) {
+        let Some((shard, channel, seq)) = confirm else { return };
+        if shard == self.id {
+            self.confirm_here(sessions, channel, seq, seq, accepted);
+        } else {
+            self.peers.batch(shard).push(Op::Confirm { channel, first: seq, last: seq, accepted });
         }
     }
 

@@ -196,6 +196,7 @@ impl Shard {
         }
         for store in applied.removed.exchanges.iter().filter_map(|exchange| exchange.store) {
             self.drop_cache(QueueId(store));
+            self.drop_history(QueueId(store));
             if let Some(mut hosted) = self.held_back.stores.remove(&QueueId(store)) {
                 let partition =
                     self.partitions.get_mut(&hosted.partition).expect("a hosted store's partition is here");
@@ -211,6 +212,9 @@ impl Shard {
             self.held_back.host(partition, Delays::new(store));
             if let Some(cache) = definition.cache(store) {
                 self.caches.host(partition, cache);
+            }
+            if let Some(history) = definition.history(store) {
+                self.histories.host(store, partition, history);
             }
         }
     }
@@ -319,6 +323,10 @@ impl Shard {
             .filter(|_| selected.has_bcc)
             .map(|headers| without(message.properties, headers, BCC));
         let message = Message { properties: stripped.as_deref().unwrap_or(message.properties), ..message };
+        let store = self.topology.find_exchange(vhost, exchange).and_then(|(_, exchange)| exchange.store);
+        if let Some(store) = store.map(QueueId).filter(|store| self.histories.has(*store)) {
+            self.keep_in_history(store, message, traits, &properties);
+        }
         self.publish_for(sessions, &routed, message, traits, origin)
     }
 

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::deduplication::Admitted;
-use super::publish::Routed;
+use super::publish::{Confirm, Routed};
 use crate::ids::{ChannelKey, QueueId, RequestId, Seq};
 use crate::model::message::{Message, Traits};
 use crate::model::queue::{DeadToken, MoveToken};
@@ -32,6 +32,8 @@ pub(super) enum Origin {
         /// Its number there.
         seq: Seq,
     },
+    /// A message that an exchange with a history has passed on, and who published it.
+    PassedOn(Confirm),
     /// A message that an exchange found to be new.
     Admitted(Admitted),
     /// A message that an administrator moves.
@@ -151,6 +153,7 @@ impl Shard {
         match origin {
             Origin::Nothing => {}
             Origin::HeldBack { store, seq } => self.released_arrived(store, seq, accepted),
+            Origin::PassedOn(reply) => self.pass_confirm(sessions, reply, accepted),
             Origin::Admitted(admitted) => self.admitted_done(sessions, admitted, accepted),
             Origin::Moved { queue, token, request } => {
                 self.moved_done(sessions, queue, token, request, accepted);

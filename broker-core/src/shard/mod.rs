@@ -11,6 +11,7 @@
 //! | `moves`, `held` | messages that administrators move, and those that they look at while an exchange holds them back |
 //! | `publish` | a message on its way into queues |
 //! | `delays`, `deduplication` | exchanges that hold messages back, exchanges and queues that take each message once |
+//! | `history` | exchanges that keep their newest messages |
 //! | `internal`, `dead_letter` | messages that the shard itself publishes |
 //! | `timers` | queues that are to be looked at later |
 //! | `submit` | commands of channels, closing of channels and connections |
@@ -30,6 +31,7 @@ use self::admin::Desk;
 use self::dead_letter::DeadLetters;
 use self::deduplication::Caches;
 use self::delays::HeldBack;
+use self::history::Histories;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
 use self::partition::Partition;
@@ -61,6 +63,7 @@ mod delays;
 pub mod driver;
 mod held;
 pub mod histogram;
+mod history;
 mod internal;
 mod listing;
 mod mailbox;
@@ -113,6 +116,8 @@ pub struct Shard {
     caches: Caches,
     /// What exchanges hold back.
     held_back: HeldBack,
+    /// The newest messages of exchanges that keep them.
+    histories: Histories,
     /// What watches memory and disk has found.
     alarms: Alarms,
     /// What the shard itself publishes.
@@ -226,6 +231,7 @@ impl Shard {
             disk_full: Vec::new(),
             caches: Caches::default(),
             held_back: HeldBack::default(),
+            histories: Histories::default(),
             alarms: Alarms::default(),
             internal: Internal::default(),
             dead_letters: DeadLetters::default(),

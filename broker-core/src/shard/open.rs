@@ -20,6 +20,7 @@ use super::topology::{Applied, Change, Topology};
 use super::{Shard, access};
 use crate::ids::{QueueRef, ShardId};
 use crate::model::deduplication;
+use crate::model::exchange::history;
 use crate::model::message::Message;
 use crate::model::queue::settings::QueueType;
 use crate::model::queue::{Logs, Queue};
@@ -114,6 +115,7 @@ pub(super) async fn shard(
     let mut partitions = Vec::new();
     let mut recovered = FxHashMap::default();
     let mut caches = Vec::new();
+    let mut histories = Vec::new();
     let mut waiting = FxHashMap::default();
     let is_live = definitions.has_queue();
     for partition in placement.partitions_of(id) {
@@ -130,6 +132,10 @@ pub(super) async fn shard(
         for mut queue in durable_found.queues {
             if queue.queue.lane() == deduplication::LANE {
                 caches.push((partition, queue));
+                continue;
+            }
+            if queue.queue.lane() == history::LANE {
+                histories.push((partition, queue));
                 continue;
             }
             found.messages += queue.messages;
@@ -169,6 +175,14 @@ pub(super) async fn shard(
         let partition = shard.partitions.get_mut(&partition).expect("it was made above");
         let records = records_of(fs, &mut partition.logs.durable, &lane).await;
         shard.caches.recovered(lane.queue, lane.next_seq, &records);
+    }
+    for (partition, lane) in histories {
+        let partition = shard.partitions.get_mut(&partition).expect("it was made above");
+        let mut entries = Vec::new();
+        for run in &lane.runs {
+            entries.extend(entries_of(fs, &mut partition.logs.durable, lane.queue, run).await.unwrap_or_default());
+        }
+        shard.histories.recovered(lane.queue, lane.next_seq, &entries);
     }
     recovered.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));
     if id == REGISTRAR {

@@ -15,6 +15,7 @@ use crate::admin::{DefinitionKey, QueueCounters};
 use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, QueueRef, ShardId};
 use crate::model::deduplication::{self, Cache};
+use crate::model::exchange::history;
 use crate::model::queue::consumer::ChannelAddress;
 use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::queue::{Got, Queue};
@@ -100,7 +101,7 @@ impl Shard {
 
     /// True while the logs are to be ticked.
     pub(super) fn wants_log_tick(&self) -> bool {
-        self.logs().any(Log::wants_tick) || self.desk.has_due()
+        self.logs().any(Log::wants_tick) || self.desk.has_due() || self.histories.has_replays()
     }
 
     /// Time has passed; see [`Self::next_tick_ms`].
@@ -170,6 +171,7 @@ impl Shard {
         }
         self.continue_requests(sessions);
         self.release_due(sessions);
+        self.continue_replays(sessions);
     }
 
     fn handle_event(&mut self, sessions: &mut impl Sessions, partition: PartitionId, event: PartitionEvent) {
@@ -200,6 +202,7 @@ impl Shard {
                 self.held_back.relocate(queue, kind, segment, &moved);
                 match self.slots.get(&queue.base()) {
                     _ if queue.lane() == deduplication::LANE => self.caches.relocate(queue, kind, segment, &moved),
+                    _ if queue.lane() == history::LANE => self.histories.relocate(queue, kind, segment, &moved),
                     Some(&slot) => self.queues[slot as usize].machine.relocate(kind, segment, queue, &moved),
                     None => self.streams.relocate(queue, segment, &moved),
                 }
@@ -267,6 +270,9 @@ impl Shard {
                 sessions.close_connections(&|user, _| user == name, &error);
             }
             _ => {}
+        }
+        if let Change::Bound { vhost, binding } = change {
+            self.begin_replay(sessions, vhost, binding);
         }
         if let Change::QueuePaused { queue, paused } = change
             && let Some(&slot) = self.slots.get(queue)

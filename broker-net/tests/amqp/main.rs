@@ -36,6 +36,7 @@ mod queue;
 mod queue_limits;
 mod queue_ttl;
 mod quorum;
+mod recent_history;
 mod reload;
 mod reply_to;
 mod sasl;

@@ -4,6 +4,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::history::{self, History};
 use super::{ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeType, hash, headers, is_reserved, random};
 use crate::error::{ChannelCode, ChannelError};
 use crate::ids::QueueId;
@@ -85,6 +86,7 @@ impl ExchangeDefinition {
             | ExchangeType::LocalRandom
             | ExchangeType::DelayedMessage
             | ExchangeType::MessageDeduplication => {}
+            ExchangeType::RecentHistory => history::check_arguments(&self.arguments)?,
         }
         match self.arguments.inner().get(ALTERNATE_EXCHANGE) {
             None | Some(AMQPValue::LongString(_)) => Ok(()),
@@ -118,6 +120,7 @@ impl ExchangeDefinition {
             | ExchangeType::ModulusHash
             | ExchangeType::Random
             | ExchangeType::DelayedMessage
+            | ExchangeType::RecentHistory
             | ExchangeType::MessageDeduplication => Ok(()),
         }
     }
@@ -125,7 +128,13 @@ impl ExchangeDefinition {
     /// True if the exchange keeps messages or remembers them, in a store that has a number among the queues.
     #[must_use]
     pub fn has_store(&self) -> bool {
-        self.delays() || self.cache(QueueId(0)).is_some()
+        self.delays() || self.history(QueueId(0)).is_some() || self.cache(QueueId(0)).is_some()
+    }
+
+    /// The history of an exchange that keeps its newest messages; `store` is its number.
+    #[must_use]
+    pub fn history(&self, store: QueueId) -> Option<History> {
+        (self.kind == ExchangeType::RecentHistory).then(|| History::new(store, &self.arguments))
     }
 
     /// True if the exchange holds back what is not due, by its type or its arguments.

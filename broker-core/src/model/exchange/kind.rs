@@ -37,6 +37,9 @@ pub enum ExchangeType {
     /// As the type named by `x-delayed-type`, when the message is due.
     #[serde(rename = "x-delayed-message")]
     DelayedMessage,
+    /// Always, and for queues that are bound later too.
+    #[serde(rename = "x-recent-history")]
+    RecentHistory,
     /// Always, but for messages that came before.
     #[serde(rename = "x-message-deduplication")]
     MessageDeduplication,
@@ -44,7 +47,7 @@ pub enum ExchangeType {
 
 impl ExchangeType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -54,6 +57,7 @@ impl ExchangeType {
         Self::Random,
         Self::LocalRandom,
         Self::DelayedMessage,
+        Self::RecentHistory,
         Self::MessageDeduplication,
     ];
 
@@ -70,6 +74,7 @@ impl ExchangeType {
             Self::Random => "x-random",
             Self::LocalRandom => "x-local-random",
             Self::DelayedMessage => "x-delayed-message",
+            Self::RecentHistory => "x-recent-history",
             Self::MessageDeduplication => "x-message-deduplication",
         }
     }

@@ -22,6 +22,7 @@ mod direct;
 mod fanout;
 pub(crate) mod hash;
 mod headers;
+pub mod history;
 mod kind;
 mod random;
 mod topic;
@@ -162,9 +163,10 @@ impl ExchangeIndex {
         match definition.routing_type() {
             ExchangeType::Direct => Self::Direct(direct::DirectIndex::default()),
             // A type that is another's is none itself.
-            ExchangeType::Fanout | ExchangeType::DelayedMessage | ExchangeType::MessageDeduplication => {
-                Self::Fanout
-            }
+            ExchangeType::Fanout
+            | ExchangeType::DelayedMessage
+            | ExchangeType::RecentHistory
+            | ExchangeType::MessageDeduplication => Self::Fanout,
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
             ExchangeType::ConsistentHash => {
