@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context;
 use clap::Args;
 
+use crate::conformance::Peer;
 use crate::workspace::{Profile, Workspace, run};
 
 /// Flags of the task.
@@ -40,6 +41,9 @@ impl Interop {
         }
         if let Some(modules) = node_modules(workspace)? {
             pytest.env("RINGMQ_INTEROP_NODE_MODULES", modules);
+        }
+        if let Some(program) = Peer::rabbitmqadmin(workspace) {
+            pytest.env("RINGMQ_INTEROP_RABBITMQADMIN", program);
         }
         if let Some(address) = &self.amqp {
             pytest.env("RINGMQ_INTEROP_AMQP", address);

@@ -23,7 +23,7 @@ use clap::Args;
 use crate::broker::{BrokerProcess, free_address};
 use crate::workspace::{Profile, Workspace};
 
-use peer::Peer;
+pub(crate) use peer::Peer;
 use script::{Scenario, Script};
 
 /// Scenarios that are played at a time.

@@ -24,7 +24,7 @@ const ERLANG: &str = "/usr/lib/erlang";
 
 /// A running RabbitMQ. Dropping it ends the processes that were started for it.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub(super) address: SocketAddr,
     /// As it says itself.
     version: String,
@@ -50,6 +50,18 @@ impl Peer {
             Err(error) => {
                 println!("no RabbitMQ beside RingMQ, only its recorded answers: {error:#}");
                 Ok(None)
+            }
+        }
+    }
+
+    /// The Python rabbitmqadmin of Debian's package; `None`, and a line that says why, where it cannot be had.
+    pub(crate) fn rabbitmqadmin(workspace: &Workspace) -> Option<PathBuf> {
+        let root = workspace.target().join("rabbitmq");
+        match unpack(&root) {
+            Ok(()) => Some(root.join("usr/bin/rabbitmqadmin")).filter(|program| program.exists()),
+            Err(error) => {
+                println!("no rabbitmqadmin: {error:#}");
+                None
             }
         }
     }
