@@ -21,9 +21,12 @@ pub use definition::{Definition, DefinitionKey};
 pub use handle::{Admin, SLICE_ROWS};
 pub(crate) use handle::{Call, Reply};
 pub use rows::{
-    ChannelCounters, ChannelInfo, ConnectionAddress, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeInfo,
-    MessageBytes, QueueCounters, QueueInfo, SocketCounters,
+    ChannelCounters, ChannelInfo, ConnectionAddress, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeCount,
+    ExchangeCounters, ExchangeInfo, MessageBytes, QueueCounters, QueueInfo, QueueSample, SocketCounters,
 };
+
+/// The user of an [`AdminRequest`] that the broker makes by itself, to whom everything is permitted: no user has this name.
+pub const BROKER: &str = "";
 
 /// What an administrator's tool asks of the broker. Whether the administrator may ask for it is the tool's to check, except
 /// where a request names a `user`, whose permissions are checked.
@@ -74,7 +77,7 @@ pub enum AdminRequest {
     /// An AMQP command on behalf of a user: to declare, bind, unbind, delete and purge. Not to consume and get; nothing
     /// can be exclusive. Answer: [`AdminReply::Done`], or [`AdminReply::Messages`] for declare, delete and purge of queues.
     Command {
-        /// The user.
+        /// The user, or [`BROKER`].
         user: String,
         /// The virtual host.
         vhost: String,

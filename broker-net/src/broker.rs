@@ -100,6 +100,8 @@ fn connections(settings: &Settings) -> amqp::Config {
 
 fn defaults(settings: &Settings) -> driver::Defaults {
     driver::Defaults {
+        // As RabbitMQ: who has definitions to load wants those, and not guest.
+        seed: settings.load_definitions.is_none(),
         vhost: settings.default_vhost.clone(),
         user: settings.default_user.clone(),
         password: settings.default_pass.clone(),

@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_table_is_bounded() {
         let logins = Logins::default();
-        for address in 0..3 * MAX_ADDRESSES as u32 {
+        for address in 0..3 * u32::try_from(MAX_ADDRESSES).unwrap() {
             logins.failed(LoginProtocol::Amqp, std::net::Ipv4Addr::from_bits(address).into(), LIMIT, 5000);
         }
         let failures = logins.failures();

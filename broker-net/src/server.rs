@@ -1,6 +1,7 @@
 //! From a configuration to a running broker, and back when the process is told to stop.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -51,6 +52,9 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
     let shared = SharedThresholds::new(thresholds);
+    if let Some(definitions) = &config.settings.load_definitions {
+        http::load(&broker.admin(), definitions)?;
+    }
     listeners::log_addresses(&listens, &http_ports);
     serve_http(&config, &broker, (identity, shared.clone()), http_ports, &listens)
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
@@ -115,7 +119,7 @@ fn serve_http(
 ) -> io::Result<()> {
     let amqp = listens.iter().map(|listen| Listening { protocol: listen.protocol(), address: listen.address });
     let listeners = amqp.chain(ports.listening()?).collect();
-    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds);
+    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds.clone());
     let management = Management {
         admin: broker.admin(),
         identity,
@@ -123,8 +127,18 @@ fn serve_http(
         listeners,
         node: broker.node(),
         default_queue_type: config.settings.default_queue_type.name(),
+        thresholds,
+        certificates: certificates(config, listens),
     };
     http::serve((ports.metrics, families), ports.management, management)
+}
+
+/// The files of certificates that are in use.
+fn certificates(config: &Config, listens: &[Listen]) -> Vec<(&'static str, PathBuf)> {
+    let tls = &config.settings.tls;
+    let files = [("ssl_options.certfile", &tls.own.certfile), ("ssl_options.cacertfile", &tls.cacertfile)];
+    let used = files.into_iter().filter(|_| listens.iter().any(|listen| listen.tls));
+    used.filter_map(|(key, file)| Some((key, file.clone()?))).collect()
 }
 
 /// The signals that stop the broker, and SIGHUP. The first one that stops comes out of the iterator, the second one ends the

@@ -6,7 +6,7 @@ use futures_lite::future::block_on;
 
 use super::{
     AdminError, AdminReply, AdminRequest, CancelDelayed, ChannelInfo, ConnectionInfo, ConsumerInfo, Definition,
-    ExchangeInfo, ListDelayed, QueueInfo,
+    ExchangeCount, ExchangeInfo, ListDelayed, QueueInfo, QueueSample,
 };
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
@@ -149,6 +149,23 @@ impl Admin {
             Some(at) => self.read(usize::from(at.0), move |shard, _| shard.queue_info(&vhost, &name)).await,
             None => Ok(None),
         }
+    }
+
+    /// The numbers of the queues that have changed since they were asked for last, in no order. There is one memory of that, so
+    /// only one caller gets to know everything.
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] when the broker stops.
+    pub async fn queue_samples(&self) -> Result<Vec<QueueSample>, AdminError> {
+        self.all_slices(|shard, _, from| shard.sample_queues(from)).await
+    }
+
+    /// What exchanges have counted, shard by shard, in no order; what has been published to on several shards comes several times.
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] when the broker stops.
+    pub async fn exchange_counts(&self) -> Result<Vec<ExchangeCount>, AdminError> {
+        self.all_slices(|shard, _, from| shard.list_exchange_counts(from)).await
     }
 
     /// The consumers of the queues of all virtual hosts, or of one, in no order.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 
-use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, PartitionId, ShardId};
+use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, PartitionId, QueueId, ShardId};
 use crate::model::exchange::ExchangeDefinition;
 use crate::model::policy::EffectivePolicy;
+use crate::model::queue::consumer::Activity;
+use crate::model::queue::settings::QueueType;
 
 /// A connection, whichever shard it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +29,26 @@ pub struct ExchangeInfo {
     pub definition: Arc<ExchangeDefinition>,
     /// What policies say.
     pub policy: Option<Arc<EffectivePolicy>>,
+}
+
+/// What an exchange counts since it was made or the broker started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExchangeCounters {
+    /// Messages that were published to it.
+    pub publish_in: u64,
+    /// Copies of them that went to queues; what other exchanges route further counts here.
+    pub publish_out: u64,
+}
+
+/// What an exchange has counted on one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeCount {
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// Its name.
+    pub exchange: Arc<str>,
+    /// What it has counted for the publishers of the shard.
+    pub counters: ExchangeCounters,
 }
 
 /// What a queue counts since it was made or the broker started.
@@ -64,10 +86,39 @@ impl QueueCounters {
     }
 }
 
+/// A look at the numbers of a queue that has changed since the look before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSample {
+    /// The queue; see [`QueueInfo::id`].
+    pub queue: QueueId,
+    /// What it has counted.
+    pub counters: QueueCounters,
+    /// Messages ready to be delivered.
+    pub messages_ready: u64,
+    /// Messages delivered and not settled.
+    pub messages_unacknowledged: u64,
+}
+
+impl QueueSample {
+    /// Another number when the sample is another one: counters go up only, so their sum tells all of them but the lengths.
+    #[must_use]
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let QueueCounters { publish, deliver, deliver_no_ack, get, get_no_ack, get_empty, ack, redeliver, .. } =
+            self.counters;
+        let counted = publish + deliver + deliver_no_ack + get + get_no_ack + get_empty + ack + redeliver;
+        let lengths = self.messages_ready.rotate_left(42) ^ self.messages_unacknowledged.rotate_left(21);
+        counted.wrapping_add(lengths)
+    }
+}
+
 /// A queue, as the shard that runs it sees it.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct QueueInfo {
+    /// Names it; a queue that is made anew with the same name has another.
+    pub id: QueueId,
+    /// Its type.
+    pub kind: QueueType,
     /// Its virtual host.
     pub vhost: Arc<str>,
     /// Its name.
@@ -105,6 +156,10 @@ pub struct QueueInfo {
     pub consumers: u64,
     /// One of them is the only one allowed (`basic.consume` with `exclusive`): its tag.
     pub exclusive_consumer_tag: Option<Arc<str>>,
+    /// One of them is the single active one (`x-single-active-consumer`): its tag.
+    pub single_active_consumer_tag: Option<Arc<str>>,
+    /// Times that a message may come back before it is dropped or dead-lettered, if that is limited.
+    pub delivery_limit: Option<u32>,
     /// What it has counted.
     pub counters: QueueCounters,
 }
@@ -141,6 +196,10 @@ pub struct ConsumerInfo {
     pub exclusive: bool,
     /// Unacknowledged messages it may hold; 0 is no limit.
     pub prefetch_count: u16,
+    /// What it is to the queue now.
+    pub activity: Activity,
+    /// The arguments of `basic.consume`; absent if there were none, and for streams.
+    pub arguments: Option<Arc<FieldTable>>,
 }
 
 /// What the sockets of a connection have moved.
@@ -247,9 +306,21 @@ pub struct ChannelCounters {
     pub confirm: u64,
     /// Messages returned as unroutable.
     pub return_unroutable: u64,
-    /// Messages delivered or got.
-    pub deliver_get: u64,
-    /// Messages settled.
+    /// Messages dropped as unroutable.
+    pub drop_unroutable: u64,
+    /// Messages delivered to consumers that acknowledge.
+    pub deliver: u64,
+    /// Messages delivered to consumers that do not.
+    pub deliver_no_ack: u64,
+    /// Messages taken by `basic.get`, to be acknowledged.
+    pub get: u64,
+    /// Messages taken by `basic.get` without acknowledgement.
+    pub get_no_ack: u64,
+    /// `basic.get`s that found nothing.
+    pub get_empty: u64,
+    /// Deliveries and gets of messages that were delivered before.
+    pub redeliver: u64,
+    /// Messages acknowledged.
     pub ack: u64,
 }
 

@@ -24,7 +24,13 @@ pub enum HashingAlgorithm {
     /// Salted MD5, of old definitions.
     #[serde(rename = "rabbit_password_hashing_md5")]
     Md5,
+    /// bcrypt, of LavinMQ's definitions, with a cost up to [`MAX_BCRYPT_COST`]. Nothing is hashed anew with it.
+    #[serde(rename = "Bcrypt", alias = "bcrypt")]
+    Bcrypt,
 }
+
+/// What a bcrypt hash may cost to check: a shard does nothing else meanwhile. LavinMQ's cost 4, a millisecond; 6 are four.
+pub const MAX_BCRYPT_COST: u32 = 6;
 
 /// A user, as the catalog stores it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,11 @@ impl UserDefinition {
     /// the hash was right.
     #[must_use]
     pub fn verify_password(&self, password: &[u8]) -> bool {
+        if self.hashing_algorithm == HashingAlgorithm::Bcrypt {
+            return !password.is_empty()
+                && self.hashing_algorithm.check_hash(&self.password_hash).is_ok()
+                && bcrypt::verify(password, &self.password_hash).unwrap_or_default();
+        }
         let Ok(stored) = STANDARD.decode(&self.password_hash) else {
             return false;
         };
@@ -92,8 +103,30 @@ impl HashingAlgorithm {
         STANDARD.encode([&salt[..], &self.digest(salt, password)].concat())
     }
 
+    /// Checks that a stored hash is one of this algorithm's; an empty one always is.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn check_hash(self, password_hash: &str) -> Result<(), String> {
+        if password_hash.is_empty() {
+            return Ok(());
+        }
+        if self != Self::Bcrypt {
+            return STANDARD.decode(password_hash).map(drop).map_err(|_| "not base64".to_owned());
+        }
+        let parts: bcrypt::HashParts = password_hash.parse().map_err(|_| "not a bcrypt hash".to_owned())?;
+        match parts.get_cost() {
+            cost if cost > MAX_BCRYPT_COST => {
+                Err(format!("a bcrypt hash of cost {cost}: up to {MAX_BCRYPT_COST} are supported"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn digest(self, salt: [u8; SALT_BYTES], password: &[u8]) -> Vec<u8> {
         match self {
+            // No salt of four bytes would do, so what is new is hashed like the default.
+            Self::Bcrypt => Self::default().digest(salt, password),
             Self::Sha256 => Sha256::new().chain_update(salt).chain_update(password).finalize().to_vec(),
             Self::Md5 => Md5::new().chain_update(salt).chain_update(password).finalize().to_vec(),
             Self::Sha512 => Sha512::new().chain_update(salt).chain_update(password).finalize().to_vec(),
@@ -130,6 +163,24 @@ mod tests {
             assert!(!user.verify_password(b""));
             assert!(user.has_tag("administrator") && !user.has_tag("monitoring"));
         }
+    }
+
+    #[test]
+    fn lavinmqs_bcrypt_hashes_verify() {
+        let user = |password_hash: &str| UserDefinition {
+            name: "u".to_owned(),
+            password_hash: password_hash.to_owned(),
+            hashing_algorithm: serde_json::from_str("\"Bcrypt\"").unwrap(),
+            tags: Vec::new(),
+        };
+        let known = bcrypt::hash_with_salt(b"hej", 4, [7; 16]).unwrap().to_string();
+        assert!(user(&known).verify_password(b"hej"));
+        assert!(!user(&known).verify_password(b"he") && !user(&known).verify_password(b""));
+        let slow = known.replacen("$04$", "$12$", 1);
+        assert!(!user(&slow).verify_password(b"hej"));
+        let check = |hash: &str| HashingAlgorithm::Bcrypt.check_hash(hash);
+        assert_eq!(check(&slow), Err("a bcrypt hash of cost 12: up to 6 are supported".to_owned()));
+        assert!(check("nonsense").is_err() && check("").is_ok() && check(&known).is_ok());
     }
 
     #[test]

@@ -62,6 +62,8 @@ impl Shard {
 /// What a new data directory starts with, and what holds for queues that do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
+    /// A new data directory gets the virtual host and the user; otherwise somebody else defines what there is.
+    pub seed: bool,
     /// The virtual host.
     pub vhost: String,
     /// The user.
@@ -82,6 +84,7 @@ impl Default for Defaults {
     /// RabbitMQ's: the virtual host `/` and the user guest, who may do everything there.
     fn default() -> Self {
         Self {
+            seed: true,
             vhost: DEFAULT_VHOST.to_owned(),
             user: DEFAULT_USER.to_owned(),
             password: DEFAULT_USER.into(),

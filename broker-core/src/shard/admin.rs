@@ -16,8 +16,11 @@ use super::define::define;
 use super::held::Browsing;
 use super::mailbox::{Answer, ReplyTo};
 use super::moves::Moving;
+use super::name_lengths::check_lengths;
 use super::publisher::Publisher;
-use crate::admin::{AdminError, AdminGet, AdminPublish, AdminReply, AdminRequest, Call, GotMessage, Reply};
+use crate::admin::{
+    AdminError, AdminGet, AdminPublish, AdminReply, AdminRequest, BROKER, Call, GotMessage, Reply,
+};
 use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, ConnectionKey, DeliveryToken, QueueRef, RequestId};
 use crate::limits::ADMIN_GET_BYTES;
@@ -152,6 +155,11 @@ impl Shard {
     }
 
     fn administer(&mut self, sessions: &mut impl Sessions, request: AdminRequest, reply: Reply) {
+        if let Err(error) = check_lengths(&request) {
+            // The asker may have gone.
+            let _ = reply.send(Err(error));
+            return;
+        }
         let outcome = match request {
             AdminRequest::Authenticate { username, password } => {
                 let user = self.authenticate(&username, password.expose());
@@ -207,10 +215,13 @@ impl Shard {
 
     /// A user and a virtual host by their shared names.
     pub(super) fn caller(&self, user: &str, vhost: &str) -> Result<(Arc<str>, Arc<str>), AdminError> {
-        let (user, _) = self.topology.user(user).ok_or(AdminError::NotAuthorised)?;
+        let user = match user {
+            BROKER => Arc::default(),
+            user => Arc::clone(self.topology.user(user).ok_or(AdminError::NotAuthorised)?.0),
+        };
         let (vhost, _) =
             self.topology.vhost(vhost).ok_or_else(|| AdminError::NotFound(format!("no vhost '{vhost}'")))?;
-        Ok((Arc::clone(user), Arc::clone(vhost)))
+        Ok((user, Arc::clone(vhost)))
     }
 
     fn admin_command(

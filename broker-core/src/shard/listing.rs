@@ -9,11 +9,16 @@ use super::registrar::REGISTRAR;
 use super::stats::ShardStats;
 use super::{Hosted, Shard};
 use crate::admin::{
-    ConnectionAddress, ConsumerInfo, Definition, ExchangeInfo, MessageBytes, QueueInfo, SLICE_ROWS,
+    ConnectionAddress, ConsumerInfo, Definition, ExchangeCount, ExchangeInfo, MessageBytes, QueueInfo,
+    QueueSample, SLICE_ROWS,
 };
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
 use crate::model::queue::Bytes;
+use crate::model::queue::consumer::Activity;
+
+/// Places of the table that are looked at for samples at a time: less than the rows of a listing cost, as most have not changed.
+const SAMPLED_PLACES: usize = 4 * SLICE_ROWS;
 
 /// Queues that are added up at a time.
 const STATS_QUEUES: usize = 8192;
@@ -102,7 +107,7 @@ impl Shard {
             let Some(row) = row.filter(|row| vhost.is_none_or(|vhost| vhost == &*row.vhost)) else {
                 return;
             };
-            rows.extend(hosted.machine.consumers().map(|consumer| ConsumerInfo {
+            rows.extend(hosted.machine.activities().map(|(consumer, activity)| ConsumerInfo {
                 vhost: Arc::clone(&row.vhost),
                 queue: Arc::clone(&row.name),
                 shard: consumer.address.shard,
@@ -112,6 +117,8 @@ impl Shard {
                 ack_required: !consumer.no_ack,
                 exclusive: consumer.exclusive,
                 prefetch_count: consumer.prefetch_count,
+                activity,
+                arguments: consumer.arguments.clone(),
             }));
         });
         (rows, next.or(Some(STREAMS)))
@@ -160,7 +167,11 @@ impl Shard {
     fn info_of(&self, hosted: &Hosted) -> Option<QueueInfo> {
         let row = self.topology.queue(hosted.id)?;
         let exclusive_consumer = hosted.machine.consumers().find(|consumer| consumer.exclusive);
+        let mut active = hosted.machine.activities();
+        let active = active.find(|(_, activity)| *activity == Activity::SingleActive);
         Some(QueueInfo {
+            id: hosted.id,
+            kind: row.kind,
             vhost: Arc::clone(&row.vhost),
             name: Arc::clone(&row.name),
             durable: row.durable,
@@ -179,8 +190,36 @@ impl Shard {
             message_bytes: Some(message_bytes(hosted.machine.bytes())),
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: exclusive_consumer.map(|consumer| Arc::clone(&consumer.consumer_tag)),
+            single_active_consumer_tag: active.map(|(consumer, _)| Arc::clone(&consumer.consumer_tag)),
+            delivery_limit: hosted.machine.settings().and_then(|settings| settings.delivery_limit),
             counters: hosted.counters,
         })
+    }
+
+    /// What exchanges have counted for the publishers of this shard.
+    pub(crate) fn list_exchange_counts(&self, from: usize) -> (Vec<ExchangeCount>, Option<usize>) {
+        slice(self.exchange_counts.iter().cloned(), from)
+    }
+
+    /// The queues and streams of this shard whose numbers have changed since the last time.
+    pub(crate) fn sample_queues(&self, from: usize) -> (Vec<QueueSample>, Option<usize>) {
+        let mut rows = Vec::new();
+        if from >= STREAMS {
+            return (self.sample_streams().collect(), None);
+        }
+        let end = self.queues.capacity().min(from + SAMPLED_PLACES);
+        for hosted in (from..end).filter_map(|place| self.queues.get(place)) {
+            let sample = QueueSample {
+                queue: hosted.id,
+                counters: hosted.counters,
+                messages_ready: hosted.machine.message_count(),
+                messages_unacknowledged: hosted.machine.unacked_count() as u64,
+            };
+            if hosted.sampled.replace(sample.fingerprint()) != sample.fingerprint() {
+                rows.push(sample);
+            }
+        }
+        (rows, Some(if end < self.queues.capacity() { end } else { STREAMS }))
     }
 
     /// Goes through the table of queues from a place until there are enough rows or queues.

@@ -21,6 +21,7 @@
 //! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
 //! | `driver` | the executor; the only file that knows about threads, time and glommio |
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use broker_store::{PartitionId, QueueId};
@@ -31,6 +32,7 @@ use self::admin::Desk;
 use self::dead_letter::DeadLetters;
 use self::deduplication::Caches;
 use self::delays::HeldBack;
+use self::exchange_counts::ExchangeCounts;
 use self::history::Histories;
 use self::internal::Internal;
 use self::mailbox::{Ask, Batch, Op};
@@ -61,6 +63,7 @@ mod define;
 mod definitions;
 mod delays;
 pub mod driver;
+mod exchange_counts;
 mod held;
 pub mod histogram;
 mod history;
@@ -68,6 +71,7 @@ mod internal;
 mod listing;
 mod mailbox;
 mod moves;
+mod name_lengths;
 mod open;
 mod partition;
 mod placement;
@@ -129,6 +133,8 @@ pub struct Shard {
     /// Administrators' requests.
     desk: Desk,
     stats: ShardStats,
+    /// What exchanges have counted.
+    exchange_counts: ExchangeCounts,
     /// Milliseconds since the Unix epoch, as the driver has told last.
     now_ms: u64,
     scratch_queues: Vec<QueueId>,
@@ -150,6 +156,8 @@ struct Hosted {
     /// It is listed in [`Shard::unfinished`].
     unfinished: bool,
     counters: QueueCounters,
+    /// The fingerprint of its last sample; 0 is that of an empty queue that has done nothing.
+    sampled: Cell<u64>,
 }
 
 /// The outgoing batches, one for each other shard.
@@ -239,6 +247,7 @@ impl Shard {
             unfinished: Vec::new(),
             desk: Desk::default(),
             stats: ShardStats::default(),
+            exchange_counts: ExchangeCounts::default(),
             now_ms: 0,
             scratch_queues: Vec::new(),
             scratch_targets: NumberedTargets::new(),

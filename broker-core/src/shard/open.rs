@@ -90,7 +90,7 @@ pub(super) fn definitions(
     for change in &changes {
         topology.apply(change);
     }
-    if access::is_new(&topology) {
+    if defaults.seed && access::is_new(&topology) {
         let defaults = access::first_changes(defaults, salt);
         let mut rows = Vec::new();
         for change in &defaults {

@@ -79,6 +79,10 @@ impl Shard {
             None => {
                 let verdict = self.topology.may_publish(caller.user, caller.vhost, message.exchange);
                 publisher.set_verdict(verdict.clone());
+                // Only those that exist are counted: names of others are not to be kept.
+                if verdict.is_ok() && self.topology.find_exchange(caller.vhost, message.exchange).is_some() {
+                    publisher.set_counted_at(self.exchange_counts.place(caller.vhost, message.exchange));
+                }
                 verdict
             }
         };
@@ -88,6 +92,7 @@ impl Shard {
             && let Some(selected) = sender_selected(headers)?
         {
             let published = self.publish_selected(sessions, caller, &publish, &properties, selected)?;
+            self.exchange_counts.count(publisher.counted_at(), usize::from(published.routed));
             return self.check_refused(published, publish.confirm);
         }
         let confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
@@ -102,6 +107,7 @@ impl Shard {
             if !routed.held_back.is_empty() {
                 self.stats.messages_routed += 1;
                 let published = self.hold_back(sessions, &routed, message, traits, confirm);
+                self.exchange_counts.count(publisher.counted_at(), usize::from(published.routed));
                 return self.check_refused(published, publish.confirm);
             }
             if routed.cacheable {
@@ -112,6 +118,7 @@ impl Shard {
                 &uncached
             }
         };
+        self.exchange_counts.count(publisher.counted_at(), targets.len());
         let published = self.distribute(sessions, targets, message, traits, confirm, publish.mandatory);
         self.check_refused(published, publish.confirm)
     }

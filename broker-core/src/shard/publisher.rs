@@ -46,6 +46,8 @@ pub struct Publisher {
     exchange: String,
     /// Verdict of the permission check, made once per exchange and version.
     verdict: Option<Result<(), ChannelError>>,
+    /// Where the exchange's counters are; nowhere if it does not exist.
+    counted_at: u32,
     by_key: FxHashMap<Box<str>, u32>,
     routes: Vec<(Box<str>, Targets)>,
     last: usize,
@@ -61,6 +63,7 @@ impl Publisher {
             self.exchange.clear();
             self.exchange.push_str(exchange);
             self.verdict = None;
+            self.counted_at = u32::MAX;
             self.forget_routes();
         }
         self.verdict.as_ref()
@@ -74,6 +77,16 @@ impl Publisher {
     /// See [`Self::set_reply_name`].
     pub(super) fn reply_name(&self) -> Option<&str> {
         self.reply_name.as_deref()
+    }
+
+    /// Notes where the counters of the exchange are.
+    pub(super) fn set_counted_at(&mut self, place: u32) {
+        self.counted_at = place;
+    }
+
+    /// See [`Self::set_counted_at`].
+    pub(super) fn counted_at(&self) -> u32 {
+        self.counted_at
     }
 
     /// Notes whether the channel may write to the exchange.

@@ -3,6 +3,7 @@
 //! A stream is not a queue with other rules: the two share a name space and the way messages come in, nothing else. So they are
 //! kept apart, and what is for a stream is found where no queue was.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
@@ -15,10 +16,10 @@ use super::mailbox::{Answer, Ask, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
 use super::stats::ShardStats;
 use super::{Out, Shard};
-use crate::admin::{ConsumerInfo, QueueCounters, QueueInfo};
+use crate::admin::{ConsumerInfo, QueueCounters, QueueInfo, QueueSample};
 use crate::error::{AmqpError, ChannelCode, ConnectionCode};
 use crate::ids::{ConsumerRef, DeliveryToken, QueueRef};
-use crate::model::queue::consumer::ChannelAddress;
+use crate::model::queue::consumer::{Activity, ChannelAddress};
 use crate::model::queue::settings::{QueueSettings, QueueType};
 use crate::model::stream::filter::Filter;
 use crate::model::stream::offset::OffsetSpec;
@@ -41,6 +42,8 @@ struct Hosted {
     /// It is being deleted: it takes no more commands.
     closing: bool,
     counters: QueueCounters,
+    /// The fingerprint of its last sample.
+    sampled: Cell<u64>,
 }
 
 impl Hosted {
@@ -119,7 +122,8 @@ impl Shard {
             Some(found) => Stream::recovered(at, found.next_seq, found.runs),
             None => Stream::new(at),
         };
-        let hosted = Hosted { id, partition, machine, closing: false, counters: QueueCounters::default() };
+        let (counters, sampled) = (QueueCounters::default(), Cell::new(0));
+        let hosted = Hosted { id, partition, machine, closing: false, counters, sampled };
         let slot = u32::try_from(self.streams.hosted.insert(hosted)).expect("memory ends before 2^32 streams");
         self.streams.slots.insert(id, slot);
         self.stream_settings_changed(id, self.settings_of(id).as_deref());
@@ -365,6 +369,19 @@ impl Shard {
         })
     }
 
+    /// The streams of this shard whose numbers have changed since the last time.
+    pub(super) fn sample_streams(&self) -> impl Iterator<Item = QueueSample> {
+        self.streams.hosted.iter().filter_map(|(_, hosted)| {
+            let sample = QueueSample {
+                queue: hosted.id,
+                counters: hosted.counters(),
+                messages_ready: hosted.machine.message_count(),
+                messages_unacknowledged: hosted.machine.unacked_count(),
+            };
+            (hosted.sampled.replace(sample.fingerprint()) != sample.fingerprint()).then_some(sample)
+        })
+    }
+
     /// A stream of this shard and its consumers, for administrators.
     pub(super) fn find_stream_info(&self, stream: QueueId) -> Option<QueueInfo> {
         let slot = self.streams.slot(stream)?;
@@ -374,6 +391,8 @@ impl Shard {
     fn stream_info(&self, hosted: &Hosted) -> Option<(QueueInfo, Vec<ConsumerInfo>)> {
         let row = self.topology.queue(hosted.id)?;
         let info = QueueInfo {
+            id: hosted.id,
+            kind: row.kind,
             vhost: Arc::clone(&row.vhost),
             name: Arc::clone(&row.name),
             durable: row.durable,
@@ -391,6 +410,8 @@ impl Shard {
             message_bytes: None,
             consumers: hosted.machine.consumer_count() as u64,
             exclusive_consumer_tag: None,
+            single_active_consumer_tag: None,
+            delivery_limit: None,
             oldest_ms: None,
             counters: hosted.counters(),
         };
@@ -404,6 +425,8 @@ impl Shard {
             ack_required: true,
             exclusive: consumer.exclusive,
             prefetch_count: consumer.prefetch_count,
+            activity: Activity::Up,
+            arguments: None,
         });
         Some((info, consumers.collect()))
     }

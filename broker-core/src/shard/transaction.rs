@@ -98,6 +98,10 @@ impl Shard {
         let confirm: Confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
         let mut targets: Vec<Target> = prepared.queues.iter().filter_map(|queue| self.target(*queue)).collect();
         targets.sort_unstable_by_key(|target| (target.shard, target.partition, target.queue));
+        if self.topology.find_exchange(caller.vhost, message.exchange).is_some() {
+            let counted_at = self.exchange_counts.place(caller.vhost, message.exchange);
+            self.exchange_counts.count(counted_at, targets.len());
+        }
         if !prepared.held_back.is_empty() {
             let held_back = prepared.held_back.to_vec();
             let routed = Routed { targets: targets.into(), held_back, cacheable: false };

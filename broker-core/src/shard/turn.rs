@@ -1,6 +1,8 @@
 //! What a shard does beside the calls of its connections: batches from other shards, log operations and their results,
 //! changes of the topology.
 
+use std::cell::Cell;
+
 use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
@@ -264,7 +266,9 @@ impl Shard {
             Change::Delete(DefinitionKey::Vhost { name }) => {
                 let error = ConnectionCode::ConnectionForced.error(format!("vhost '{name}' is deleted"));
                 sessions.close_connections(&|_, vhost| vhost == name, &error);
+                self.exchange_counts.remove_vhost(name);
             }
+            Change::ExchangeDeleted { vhost, name } => self.exchange_counts.remove(vhost, name),
             Change::Delete(DefinitionKey::User { name }) => {
                 let error = ConnectionCode::ConnectionForced.error(format!("user '{name}' is deleted"));
                 sessions.close_connections(&|user, _| user == name, &error);
@@ -308,6 +312,7 @@ impl Shard {
             armed_ms: NEVER,
             unfinished: false,
             counters: QueueCounters::default(),
+            sampled: Cell::new(0),
         };
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");

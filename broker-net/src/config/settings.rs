@@ -39,6 +39,8 @@ pub struct Settings {
     pub connections: amqp::Config,
     /// `vm_memory_high_watermark`.
     pub memory: Watermark,
+    /// `load_definitions`: a file, or a directory of files.
+    pub load_definitions: Option<PathBuf>,
     /// `total_memory_available_override_value`, in bytes.
     pub total_memory: Option<u64>,
     /// `disk_free_limit`.
@@ -223,6 +225,7 @@ impl Default for Settings {
             proxy_sources: loopback(),
             connections: amqp::Config::default(),
             memory: Watermark::Relative(600),
+            load_definitions: None,
             total_memory: None,
             disk: Watermark::Absolute(50_000_000),
             default_user: "guest".to_owned(),

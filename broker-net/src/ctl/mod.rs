@@ -30,7 +30,6 @@ mod report;
 mod users;
 mod verb;
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -176,7 +175,7 @@ fn misspelt(error: &clap::Error) -> ExitCode {
 
 /// The command line as it was, but for passwords: those are known only once it has been understood.
 fn arguments_given() -> String {
-    let verb = std::env::args_os().nth(1).unwrap_or_else(OsString::new);
+    let verb = std::env::args_os().nth(1).unwrap_or_default();
     format!("\nVerb given: {}\n", verb.to_string_lossy())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest};
@@ -11,7 +11,7 @@ use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 use super::error::{ApiError, ApiResult};
 use super::rates::Rates;
 use crate::amqp::Node;
-use crate::metrics::Identity;
+use crate::metrics::{Identity, SharedThresholds};
 
 /// The version of RabbitMQ whose API this is.
 pub(super) const RABBITMQ_VERSION: &str = "4.0.5";
@@ -27,6 +27,10 @@ pub(super) struct Api {
     pub(super) node: Arc<Node>,
     /// The type of queues where neither a declare nor the virtual host says one.
     pub(super) default_queue_type: &'static str,
+    /// Where alarms begin.
+    pub(super) thresholds: SharedThresholds,
+    /// Files of certificates, with the keys that name them.
+    pub(super) certificates: Vec<(&'static str, PathBuf)>,
     pub(super) started: Instant,
     pub(super) rates: Mutex<Rates>,
 }
@@ -41,6 +45,11 @@ pub struct Listening {
 }
 
 impl Api {
+    /// What rounds have found.
+    pub(super) fn rates(&self) -> ApiResult<MutexGuard<'_, Rates>> {
+        self.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))
+    }
+
     /// Has a request carried out.
     pub(super) async fn request(&self, request: AdminRequest) -> ApiResult<AdminReply> {
         Ok(self.admin.request(request).await?)

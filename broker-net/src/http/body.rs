@@ -1,7 +1,8 @@
-//! Request bodies: a JSON object, whatever content type the client names.
+//! Request bodies: JSON objects, of limited size.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ApiResult};
@@ -17,10 +18,44 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
-        let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|_| ApiError::bad_request("Exceeded HTTP request body size limit"))?;
-        Self::parse(&bytes)
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        // As RabbitMQ: any type will do, if it is one.
+        if content_type.is_some_and(|value| !is_media_type(value)) {
+            return Err(ApiError::unsupported_media_type());
+        }
+        Self::parse(&read(request, state).await?)
     }
+}
+
+/// A body that is JSON or the file of a form, and says which.
+#[derive(Debug)]
+pub(super) struct Document(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Document {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        if !["application/json", "multipart/form-data"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+            return Err(ApiError::unsupported_media_type());
+        }
+        read(request, state).await.map(Self)
+    }
+}
+
+/// Reads a body of limited size.
+async fn read<S: Send + Sync>(request: Request, state: &S) -> ApiResult<Bytes> {
+    let bytes = Bytes::from_request(request, state).await;
+    bytes.map_err(|_| ApiError::bad_request("Exceeded HTTP request body size limit"))
+}
+
+/// `type/subtype`, with or without parameters.
+fn is_media_type(value: &HeaderValue) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    let names = text.split(';').next().and_then(|kind| kind.trim().split_once('/'));
+    names.is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty())
 }
 
 impl From<Map<String, Value>> for Fields {

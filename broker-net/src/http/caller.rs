@@ -8,9 +8,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use broker_core::admin::{AdminError, AdminReply, AdminRequest};
+use broker_core::admin::{AdminError, AdminReply, AdminRequest, BROKER};
 use broker_core::shard::driver::now_ms;
 
+use super::answer::accepts_json;
 use super::api::Api;
 use super::defined::Defined;
 use super::error::{ApiError, ApiResult};
@@ -39,7 +40,11 @@ impl FromRequestParts<Arc<Api>> for Caller {
         let (username, password) = credentials.ok_or_else(ApiError::not_authenticated)?;
         let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
         let peer = peer.ok_or_else(ApiError::not_authenticated)?;
-        Self::log_in(api, username, password, peer).await
+        let caller = Self::log_in(api, username, password, peer).await?;
+        if !accepts_json(&parts.headers) {
+            return Err(ApiError::not_acceptable());
+        }
+        Ok(caller)
     }
 }
 
@@ -88,6 +93,16 @@ impl Caller {
             return Err(ApiError::not_authorised("Not management user"));
         }
         Ok(caller)
+    }
+
+    /// The broker itself, who may do everything.
+    pub(super) fn broker(defined: Defined) -> Self {
+        Self { name: BROKER.into(), tags: vec!["administrator".to_owned()], defined }
+    }
+
+    /// See [`Self::broker`].
+    pub(super) fn is_broker(&self) -> bool {
+        *self.name == *BROKER
     }
 
     fn has_any(&self, tags: &[&str]) -> bool {

@@ -55,6 +55,26 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)
     }
 
+    /// 406: the client accepts nothing that there is.
+    pub(super) fn not_acceptable() -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", "Answers are application/json")
+    }
+
+    /// 415: the body is of a type that is not understood.
+    pub(super) fn unsupported_media_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Bodies are application/json")
+    }
+
+    /// What the router or the HTTP library refuses, which has no words of RabbitMQ.
+    pub(super) fn refused(status: StatusCode, reason: String) -> Self {
+        let error = match status {
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::URI_TOO_LONG => "uri_too_long",
+            _ => "bad_request",
+        };
+        Self::new(status, error, reason)
+    }
+
     /// 404: no such path or object.
     pub(super) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Object Not Found", "Not Found")
@@ -71,6 +91,11 @@ impl ApiError {
             StatusCode::NOT_FOUND => Self::bad_request(self.reason),
             _ => self,
         }
+    }
+
+    /// What is wrong, in words.
+    pub(super) fn reason(&self) -> String {
+        self.reason.as_str().map_or_else(|| self.reason.to_string(), |reason| reason.trim_end().to_owned())
     }
 
     /// Says what the error is about.

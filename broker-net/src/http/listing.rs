@@ -3,7 +3,6 @@
 //! The query parameters are RabbitMQ's: `page`, `page_size`, `name`, `use_regex`, `sort`, `sort_reverse`, `columns`. Rows are
 //! turned into JSON as late as possible: a page of a hundred thousand queues costs the JSON of one page.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, Query};
@@ -13,6 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ApiResult};
+use super::pick::SortKey;
+use super::rates::Range;
 use super::reply;
 
 /// Rows of a page when `page_size` is not given.
@@ -41,6 +42,44 @@ pub(super) struct Listing {
     sort: Option<String>,
     reverse: bool,
     columns: Option<Columns>,
+    pub(super) stats: Stats,
+}
+
+/// What a request asks of numbers: samples, or none of them at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stats {
+    /// `disable_stats=true`: what is, and nothing that counts.
+    pub(super) disabled: bool,
+    /// `enable_queue_totals=true`: the lengths of queues all the same.
+    pub(super) queue_totals: bool,
+    /// `msg_rates_age` and `msg_rates_incr`.
+    pub(super) rates: Option<Range>,
+    /// `lengths_age` and `lengths_incr`.
+    pub(super) lengths: Option<Range>,
+    /// `data_rates_age` and `data_rates_incr`.
+    pub(super) data_rates: Option<Range>,
+    /// `node_stats_age` and `node_stats_incr`.
+    pub(super) node: Option<Range>,
+}
+
+impl Stats {
+    fn new(query: &HashMap<String, String>) -> ApiResult<Self> {
+        // As RabbitMQ: what is no number is as good as missing.
+        let seconds = |key: String| query.get(&key).and_then(|text| text.parse().ok());
+        let range = |of: &str| {
+            let range = Range::new(seconds(format!("{of}_age")), seconds(format!("{of}_incr")));
+            range.map_err(ApiError::bad_request)
+        };
+        let is_set = |key: &str| query.get(key).is_some_and(|value| value == "true");
+        Ok(Self {
+            disabled: is_set("disable_stats"),
+            queue_totals: is_set("enable_queue_totals"),
+            rates: range("msg_rates")?,
+            lengths: range("lengths")?,
+            data_rates: range("data_rates")?,
+            node: range("node_stats")?,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -79,6 +118,7 @@ impl Listing {
             sort: query.get("sort").filter(|sort| !sort.is_empty()).cloned(),
             reverse: query.get("sort_reverse").is_some_and(|reverse| reverse == "true"),
             columns: columns.map(|columns| Columns::parse(columns)),
+            stats: Stats::new(query)?,
         })
     }
 
@@ -104,7 +144,7 @@ impl Listing {
         &self,
         mut rows: Vec<R>,
         page: Option<&Page>,
-        mut render: impl FnMut(R) -> T,
+        render: impl FnMut(R) -> T,
     ) -> ApiResult {
         let total_count = rows.len();
         if let Some(filter) = page.and_then(|page| page.name.as_ref()) {
@@ -112,24 +152,31 @@ impl Listing {
         }
         let filtered_count = rows.len();
         let (first, size) = page.map_or(Ok((0, filtered_count)), |page| page.bounds(filtered_count))?;
-        rows.sort_by(|one, other| (one.vhost(), one.name()).cmp(&(other.vhost(), other.name())));
+        // Places are sorted, not rows: those are large.
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|&one, &other| {
+            let key = |at: usize| rows.get(at).map(|row| (row.vhost(), row.name()));
+            key(one).cmp(&key(other))
+        });
         let items = match self.sort.as_deref() {
-            None => Items::Rows(cut(rows, self.reverse, first, size).into_iter().map(render).collect()),
+            None => self.cut(rows, order, first, size).map(render).collect(),
             Some("name") => {
-                rows.sort_by(|one, other| one.name().cmp(other.name()));
-                Items::Rows(cut(rows, self.reverse, first, size).into_iter().map(render).collect())
+                order.sort_by(|&one, &other| {
+                    let key = |at: usize| rows.get(at).map(Row::name);
+                    key(one).cmp(&key(other))
+                });
+                self.cut(rows, order, first, size).map(render).collect()
             }
             Some(field) => {
-                let keyed = rows.into_iter().map(|row| {
-                    let value = to_value(&render(row))?;
-                    Ok((SortKey::of(&value, field), value))
-                });
-                let mut keyed: Vec<(SortKey, Value)> = keyed.collect::<ApiResult<_>>()?;
-                keyed.sort_by(|one, other| one.0.order(&other.0));
-                Items::Values(cut(keyed, self.reverse, first, size).into_iter().map(|(_, value)| value).collect())
+                let items: Vec<T> = pick(rows, order).map(render).collect();
+                let mut order: Vec<(usize, SortKey)> =
+                    items.iter().map(|item| SortKey::of(item, field)).enumerate().collect();
+                order.sort_by(|one, other| one.1.order(&other.1));
+                let order = order.into_iter().map(|(at, _)| at).collect();
+                self.cut(items, order, first, size).collect()
             }
         };
-        let items = self.reduced(items)?;
+        let items = self.reduced(Items::Rows(items))?;
         let Some(page) = page else {
             return Ok(reply::json(&items));
         };
@@ -144,6 +191,14 @@ impl Listing {
         }))
     }
 
+    /// The items of a page, from the end if the list is reversed.
+    fn cut<T>(&self, items: Vec<T>, mut order: Vec<usize>, first: usize, size: usize) -> impl Iterator<Item = T> {
+        if self.reverse {
+            order.reverse();
+        }
+        pick(items, order.into_iter().skip(first).take(size).collect())
+    }
+
     fn reduced<T: Serialize>(&self, items: Items<T>) -> ApiResult<Items<T>> {
         let Some(columns) = &self.columns else { return Ok(items) };
         let values = match items {
@@ -154,12 +209,10 @@ impl Listing {
     }
 }
 
-/// The rows of a page, from the end if `reverse`.
-fn cut<R>(mut rows: Vec<R>, reverse: bool, first: usize, size: usize) -> Vec<R> {
-    if reverse {
-        rows.reverse();
-    }
-    rows.into_iter().skip(first).take(size).collect()
+/// The items at these places.
+fn pick<T>(items: Vec<T>, order: Vec<usize>) -> impl Iterator<Item = T> {
+    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    order.into_iter().filter_map(move |at| items.get_mut(at)?.take())
 }
 
 fn to_value(of: &impl Serialize) -> ApiResult<Value> {
@@ -288,33 +341,6 @@ impl Columns {
             }
             Value::Array(items) => items.into_iter().map(|item| self.keep(item)).collect(),
             other => other,
-        }
-    }
-}
-
-/// What a row is sorted by. Numbers come before words, as in Erlang; a field that is not there counts as 0.
-#[derive(Debug)]
-enum SortKey {
-    Number(f64),
-    Text(String),
-}
-
-impl SortKey {
-    fn of(row: &Value, field: &str) -> Self {
-        match field.split('.').try_fold(row, |value, name| value.get(name)) {
-            None => Self::Number(0.0),
-            Some(Value::Number(number)) => Self::Number(number.as_f64().unwrap_or_default()),
-            Some(Value::String(text)) => Self::Text(text.clone()),
-            Some(other) => Self::Text(other.to_string()),
-        }
-    }
-
-    fn order(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Number(one), Self::Number(other)) => one.total_cmp(other),
-            (Self::Number(_), Self::Text(_)) => Ordering::Less,
-            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
-            (Self::Text(one), Self::Text(other)) => one.cmp(other),
         }
     }
 }

@@ -7,13 +7,17 @@
 //! | --- | --- |
 //! | `resource/` | the paths of the API, one file per resource |
 //! | `caller` | authentication, and who may do what |
+//! | `answer` | what is done with every answer |
 //! | `audit` | who changed what, for the log |
 //! | `listing`, `body`, `table`, `reply`, `error` | pages, sorting and columns; requests; AMQP's types in JSON; answers |
-//! | `rates` | rates from counters |
+//! | `rates`, `sampler` | rates from counters, and who looks at them |
+//! | `pick` | the field that a list is sorted by |
+//! | `load` | definitions at start |
 //! | `scrape` | the metrics |
 //! | `listener` | a bounded number of connections |
 //! | `page` | the web interface, whose files are in `broker-net/page/` |
 
+mod answer;
 mod api;
 mod audit;
 mod body;
@@ -22,10 +26,13 @@ mod defined;
 mod error;
 mod listener;
 mod listing;
+mod load;
 mod page;
+mod pick;
 mod rates;
 mod reply;
 mod resource;
+mod sampler;
 mod scrape;
 mod table;
 
@@ -35,7 +42,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -45,12 +52,13 @@ use broker_core::admin::Admin;
 use tokio::task::JoinSet;
 
 use crate::amqp::Node;
-use crate::metrics::{Identity, Metrics, total};
+use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::tls::Acceptor;
 use api::Api;
 pub use api::Listening;
 use listener::{LimitedListener, Peer};
-use rates::{Rates, Total};
+pub use load::{LoadError, load};
+use rates::Rates;
 use scrape::Scraped;
 
 /// Connections that each port has open at the same time; more wait in the listener's backlog.
@@ -71,6 +79,10 @@ pub struct Management {
     pub node: Arc<Node>,
     /// The type of queues where neither a declare nor the virtual host says one.
     pub default_queue_type: &'static str,
+    /// Where the alarms of memory and disk space begin.
+    pub thresholds: SharedThresholds,
+    /// Files of certificates, with the keys of the configuration that name them.
+    pub certificates: Vec<(&'static str, PathBuf)>,
 }
 
 /// A port of one of the servers.
@@ -100,10 +112,11 @@ pub(crate) fn serve(
             .with_state(scraped);
         let metrics = serve_router(metrics_listeners, metrics);
         let state = Arc::new(new_api(management));
-        tokio::spawn(sample(Arc::clone(&state)));
+        tokio::spawn(sampler::run(Arc::clone(&state)));
         let routes = resource::routes()
             .merge(page::routes())
             .layer(DefaultBodyLimit::max(body::MAX_BODY_BYTES))
+            .layer(from_fn(answer::finish))
             .layer(from_fn(audit::audit))
             .with_state(state);
         tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
@@ -117,7 +130,8 @@ pub(crate) fn serve(
 }
 
 fn new_api(management: Management) -> Api {
-    let Management { admin, identity, data_dir, listeners, node, default_queue_type } = management;
+    let Management { admin, identity, data_dir, listeners, node, default_queue_type, thresholds, certificates } =
+        management;
     let started = Instant::now();
     Api {
         admin,
@@ -126,6 +140,8 @@ fn new_api(management: Management) -> Api {
         listeners,
         node,
         default_queue_type,
+        thresholds,
+        certificates,
         started,
         rates: Mutex::new(Rates::default()),
     }
@@ -145,18 +161,4 @@ async fn serve_router(ports: Vec<HttpPort>, router: Router) -> io::Result<()> {
         ended.map_err(io::Error::other)??;
     }
     Ok(())
-}
-
-/// Looks at the totals again and again, for their rates.
-async fn sample(api: Arc<Api>) {
-    let mut interval = tokio::time::interval(rates::INTERVAL);
-    loop {
-        interval.tick().await;
-        let Ok(shards) = api.admin.stats().await else { return };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        if let Ok(mut rates) = api.rates.lock() {
-            rates.keep(Total { at_ms, stats: total(&shards) });
-        }
-    }
 }

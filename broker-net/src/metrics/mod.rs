@@ -49,7 +49,7 @@ impl SharedThresholds {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = thresholds;
     }
 
-    fn get(&self) -> Thresholds {
+    pub(crate) fn get(&self) -> Thresholds {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,6 +21,10 @@ pub struct Process {
     pub memory_limit_bytes: u64,
     /// Space on the file system of the data directory that this process may use, in bytes.
     pub disk_available_bytes: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Threads that the system allows.
+    pub max_threads: u64,
     /// Whole seconds since the start.
     pub uptime_seconds: u64,
 }
@@ -36,6 +40,8 @@ impl Process {
             anonymous_bytes: anonymous_bytes(),
             memory_limit_bytes: memory_limit_bytes(),
             disk_available_bytes: disk_available_bytes(data_dir).unwrap_or_default(),
+            threads: fs::read_dir("/proc/self/task").map_or(0, Iterator::count) as u64,
+            max_threads: number("/proc/sys/kernel/threads-max"),
             uptime_seconds: started.elapsed().as_secs(),
         }
     }
@@ -58,6 +64,11 @@ pub(crate) fn anonymous_bytes() -> u64 {
 pub(crate) fn disk_available_bytes(directory: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(directory).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The number that a file consists of.
+fn number(file: &str) -> u64 {
+    fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
 /// The value of a `Name:   123 kB` line, in bytes.

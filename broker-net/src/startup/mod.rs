@@ -26,6 +26,9 @@ pub enum StartError {
     /// The flags contradict each other or this machine.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Definitions cannot be loaded.
+    #[error("load_definitions: {0}")]
+    Definitions(#[from] crate::http::LoadError),
     /// The log filter cannot be parsed.
     #[error("log.default.level and others make the filter {filter}: {reason}")]
     LogFilter {

@@ -1,5 +1,6 @@
 //! TLS: certificates from files, what is asked of clients, and the user that a client's certificate names.
 
+mod expiry;
 mod name;
 mod server_name;
 
@@ -15,6 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+pub(crate) use self::expiry::expires_at;
 pub(crate) use self::name::user_name;
 use self::server_name::ByServerName;
 use crate::config::Tls;

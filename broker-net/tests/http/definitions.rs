@@ -104,3 +104,61 @@ fn definitions_that_cannot_be_are_refused() {
     check(post(json!({"permissions": nobody})), 400);
     check(post(json!({"exchanges": [{"name": "x", "vhost": "/", "type": "zz"}]})), 400);
 }
+
+/// Each hash is of `secret`.
+#[test]
+fn every_kind_of_hash_lets_its_user_in() {
+    let mut api = Served::start();
+    let hashes = [
+        ("sha256", "rabbit_password_hashing_sha256", "AQIDBDB9kM21iEUzN1lZ+6VReCsdNqS0sERdAQTcY6Xs3PMz"),
+        (
+            "sha512",
+            "rabbit_password_hashing_sha512",
+            "AQIDBPhTH2L5HGYB1LWOrn+YpvuQmVOXKGqgsuiJRIZTILRoEvblSJo/WAsym3IZTfuaIaK5KR2o5KwFfTv6KsxfMIE=",
+        ),
+        ("md5", "rabbit_password_hashing_md5", "AQIDBDgk9ci8Lfh6CKE9Y0AUfmU="),
+        ("bcrypt", "Bcrypt", "$2a$04$LY/jq6FUjizdTFRzkcOK0.IIWPUeLaMI1rJF6POIYhYWeo23D5f9S"),
+    ];
+    let users: Vec<Value> = hashes
+        .iter()
+        .map(|(name, algorithm, hash)| {
+            json!({"name": name, "hashing_algorithm": algorithm, "password_hash": hash, "tags": "management"})
+        })
+        .collect();
+    check(api.post("definitions", &json!({ "users": users })), 204);
+    let let_in = |api: &Served| {
+        for (name, algorithm, hash) in hashes {
+            check(api.as_user(name, "secret").get("whoami"), 200);
+            check(api.as_user(name, "wrong").get("whoami"), 401);
+            let user = check(api.get(&format!("users/{name}")), 200).body;
+            assert_eq!((&user["hashing_algorithm"], &user["password_hash"]), (&json!(algorithm), &json!(hash)));
+        }
+    };
+    let_in(&api);
+    api.crash();
+    let_in(&api);
+    let slow = "$2a$10$/OXNN/8gQK/VomQew8ycCuf3EE/jm9TOn6ihu1EEq1jN54mMislRK";
+    let user = json!([{"name": "slow", "hashing_algorithm": "Bcrypt", "password_hash": slow, "tags": ""}]);
+    let reason = "password_hash of user 'slow': a bcrypt hash of cost 10: up to 6 are supported";
+    check_refused(api.post("definitions", &json!({ "users": user })), 400, reason);
+}
+
+#[test]
+fn definitions_are_loaded_at_every_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("one.json");
+    std::fs::write(&file, exported().to_string()).unwrap();
+    std::fs::write(directory.path().join("README"), "not JSON").unwrap();
+    let key = format!("load_definitions={}", directory.path().display());
+    let mut api = Served::start_with(&["--set", &key]);
+    let user = api.as_user("u", "test12");
+    check(user.get("queues/v/q"), 200);
+    // There is nobody but those who were defined.
+    check(api.get("whoami"), 401);
+    let more = json!({"users": [{"name": "new", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["administrator"],
+                                 "password_hash": "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"}]});
+    std::fs::write(directory.path().join("two.json"), more.to_string()).unwrap();
+    api.crash();
+    check(api.as_user("u", "test12").get("queues/v/q"), 200);
+    check(api.as_user("new", "test12").get("users/u"), 200);
+}

@@ -19,7 +19,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start() -> Self {
-        let broker = Broker::start_own(&[]).expect("these tests start their brokers");
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        let broker = Broker::start_own(flags).expect("these tests start their brokers");
         let api = Management::new(broker.http);
         Self { broker, api }
     }

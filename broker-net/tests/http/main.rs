@@ -18,5 +18,7 @@ mod monitoring;
 mod page;
 mod policy;
 mod queue;
+mod refusal;
+mod stats;
 mod user;
 mod vhost;

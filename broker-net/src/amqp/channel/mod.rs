@@ -14,6 +14,7 @@ mod settle;
 mod tx;
 pub(crate) mod unacked;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, access, channel};
@@ -26,6 +27,7 @@ use self::content::Content;
 use self::tx::Transaction;
 use super::codec::{ChannelId, Frame, FrameKind, Method, MethodId};
 use super::outputs::Outputs;
+use super::outputs::channel::PublishCounts;
 use super::outputs::reply::{Request, RequestKind};
 
 const CHANNEL_CLOSE: MethodId = MethodId::new(20, 40);
@@ -84,6 +86,7 @@ pub(crate) struct Channel {
     prefetch_count: u16,
     last_consumer: u32,
     has_published: bool,
+    publishes: Rc<PublishCounts>,
 }
 
 #[derive(Debug)]
@@ -98,7 +101,7 @@ enum Mode {
 }
 
 impl Channel {
-    pub(crate) fn new(key: ChannelKey, number: ChannelId) -> Self {
+    pub(crate) fn new(key: ChannelKey, number: ChannelId, publishes: Rc<PublishCounts>) -> Self {
         Self {
             key,
             number,
@@ -110,6 +113,7 @@ impl Channel {
             prefetch_count: 0,
             last_consumer: 0,
             has_published: false,
+            publishes,
         }
     }
 

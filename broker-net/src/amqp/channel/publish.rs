@@ -1,6 +1,8 @@
 //! `basic.publish`. The usual one, method, header and body in one piece in the receive buffer, is published
 //! from there; others are collected first (see [`Content`]).
 
+use std::cell::Cell;
+
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode, ConnectionError};
 use broker_core::limits::MAX_BODY_SIZE_BYTES;
 use broker_core::model::message::{Message, Stamp};
@@ -166,19 +168,24 @@ impl Channel {
             &mut self.publisher,
             Publish { message, mandatory, confirm },
         )?;
-        self.return_unroutable(turn, &message, mandatory, published);
+        self.published(turn, &message, mandatory, published);
         Ok(published)
     }
 
-    /// Returns a mandatory message that reached no queue.
+    /// Counts a message that was published, and returns it if it is mandatory and reached no queue.
     #[inline]
-    pub(super) fn return_unroutable(
+    pub(super) fn published(
         &self,
         turn: &mut Turn<'_>,
         message: &Message<'_>,
         mandatory: bool,
         published: Published,
     ) {
+        let count = |counter: &Cell<u64>| counter.set(counter.get() + 1);
+        count(&self.publishes.received);
+        if !published.routed {
+            count(if mandatory { &self.publishes.returned } else { &self.publishes.dropped });
+        }
         if mandatory && !published.routed {
             let (number, frame_max) = (self.number, turn.session.frame_max);
             let code = ChannelCode::NoRoute;

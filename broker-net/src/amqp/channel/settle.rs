@@ -45,6 +45,7 @@ impl Channel {
         let Some(first) = settled.first() else { return };
         if let Some(channel) = turn.outputs.channel_mut(self.key) {
             channel.settled(settled);
+            channel.deliveries.ack += if settlement == Settlement::Ack { settled.len() as u64 } else { 0 };
         }
         let queue = first.queue();
         if settled.iter().any(|entry| entry.queue() != queue) {

@@ -192,7 +192,7 @@ impl Channel {
             let caller = caller(turn.session, self.key);
             let publish = Publish { message, mandatory: *mandatory, confirm };
             let published = turn.shard.publish_prepared(turn.outputs, caller, prepared, publish);
-            self.return_unroutable(turn, &message, *mandatory, published);
+            self.published(turn, &message, *mandatory, published);
             turn.outputs.expect_confirm(self.key, published.pending_confirms, published.refused);
         }
         for (settlement, mut entries) in transaction.settlements {

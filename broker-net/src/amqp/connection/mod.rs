@@ -460,9 +460,9 @@ impl Connection {
         if self.channels.len() <= index {
             self.channels.resize_with(index + 1, || None);
         }
-        let key = outputs.open_channel(self.key, frame.channel);
+        let (key, publishes) = outputs.open_channel(self.key, frame.channel);
         if let Some(slot) = self.channels.get_mut(index) {
-            *slot = Some(Box::new(Channel::new(key, frame.channel)));
+            *slot = Some(Box::new(Channel::new(key, frame.channel, publishes)));
         }
         self.open_channels += 1;
         let stats = shard.stats_mut();

@@ -1,6 +1,8 @@
 //! The output half of a channel: its consumers, its unacknowledged messages, its confirms.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
 use broker_core::model::message::{Message, Stamp};
@@ -12,6 +14,26 @@ use super::reply_to::ReplyConsumer;
 use crate::amqp::channel::confirm::Confirms;
 use crate::amqp::channel::unacked::{Entry, Unacked};
 use crate::amqp::codec::{ChannelId, DeliverPrefix, DeliveryTag, write_deliver};
+
+/// What becomes of a channel's publishes, counted by its input half and read by listings.
+#[derive(Debug, Default)]
+pub(crate) struct PublishCounts {
+    pub(crate) received: Cell<u64>,
+    pub(crate) returned: Cell<u64>,
+    pub(crate) dropped: Cell<u64>,
+}
+
+/// What listings show of a channel's deliveries and cannot be told by its last delivery tag. Deliveries to be acknowledged are
+/// what is left of that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DeliveryCounts {
+    pub(crate) deliver_no_ack: u64,
+    pub(crate) get: u64,
+    pub(crate) get_no_ack: u64,
+    pub(crate) get_empty: u64,
+    pub(crate) redeliver: u64,
+    pub(crate) ack: u64,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -41,6 +63,8 @@ pub(crate) struct ChannelOutput {
     pub(crate) committing: Option<RequestId>,
     /// `basic.qos` for consumers to come, for listings.
     pub(crate) prefetch_count: u16,
+    pub(crate) publishes: Rc<PublishCounts>,
+    pub(crate) deliveries: DeliveryCounts,
 }
 
 /// A consumer on the channel.
@@ -150,6 +174,8 @@ impl ChannelOutput {
             transactional: false,
             committing: None,
             prefetch_count: 0,
+            publishes: Rc::default(),
+            deliveries: DeliveryCounts::default(),
         }
     }
 
@@ -177,7 +203,10 @@ impl ChannelOutput {
                 token,
                 Some(delivery.consumer),
             ));
+        } else {
+            self.deliveries.deliver_no_ack += 1;
         }
+        self.deliveries.redeliver += u64::from(delivery.redelivered);
         self.last_delivery_tag += 1;
         let tag = DeliveryTag(self.last_delivery_tag);
         write_deliver(out, &consumer.prefix, tag, delivery.redelivered, &delivery.message, frame_max);
@@ -188,13 +217,22 @@ impl ChannelOutput {
 
     /// Numbers a delivery that needs no settling.
     pub(super) fn next_delivery_tag(&mut self) -> u64 {
+        self.deliveries.deliver_no_ack += 1;
         self.last_delivery_tag += 1;
         self.last_delivery_tag
     }
 
     /// Numbers a message for `basic.get-ok`; `token` is absent if there is nothing to settle.
-    pub(crate) fn fetched(&mut self, queue: QueueRef, token: Option<DeliveryToken>) -> DeliveryTag {
+    pub(crate) fn fetched(
+        &mut self,
+        queue: QueueRef,
+        token: Option<DeliveryToken>,
+        redelivered: bool,
+    ) -> DeliveryTag {
         self.last_delivery_tag += 1;
+        self.deliveries.redeliver += u64::from(redelivered);
+        self.deliveries.get += u64::from(token.is_some());
+        self.deliveries.get_no_ack += u64::from(token.is_none());
         if let Some(token) = token {
             self.unacked.push(Entry::new(self.last_delivery_tag, queue, token, None));
         }

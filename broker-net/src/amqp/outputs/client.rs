@@ -10,7 +10,7 @@ use broker_core::admin::{
 use broker_core::ids::{ChannelKey, ConnectionKey, ShardId};
 
 use super::Outputs;
-use super::channel::ChannelOutput;
+use super::channel::{ChannelOutput, DeliveryCounts};
 use super::half::ConnectionOutput;
 use crate::amqp::Peer;
 
@@ -121,10 +121,11 @@ impl Outputs {
 fn channel_info(shard: ShardId, key: ChannelKey, channel: &ChannelOutput) -> ChannelInfo {
     let confirms = channel.confirms.as_deref();
     let (confirm, transactional) = (confirms.is_some() && !channel.transactional, channel.transactional);
-    let published = confirms.map_or(0, |confirms| confirms.next_sequence() - 1);
+    let numbered = confirms.map_or(0, |confirms| confirms.next_sequence() - 1);
     let unconfirmed = confirms.map_or(0, |confirms| confirms.waiting_count() as u64);
     let unacked = channel.unacked.len() as u64;
-    let deliver_get = channel.delivered_count();
+    let DeliveryCounts { deliver_no_ack, get, get_no_ack, get_empty, redeliver, ack } = channel.deliveries;
+    let others = deliver_no_ack + get + get_no_ack;
     ChannelInfo {
         connection: ConnectionAddress { shard, connection: channel.connection },
         channel: key,
@@ -138,11 +139,17 @@ fn channel_info(shard: ShardId, key: ChannelKey, channel: &ChannelOutput) -> Cha
         messages_unconfirmed: if confirm { unconfirmed } else { 0 },
         messages_uncommitted: if transactional { unconfirmed } else { 0 },
         counters: ChannelCounters {
-            publish: published,
-            confirm: if confirm { published - unconfirmed } else { 0 },
-            return_unroutable: 0,
-            deliver_get,
-            ack: deliver_get.saturating_sub(unacked),
+            publish: channel.publishes.received.get(),
+            confirm: if confirm { numbered - unconfirmed } else { 0 },
+            return_unroutable: channel.publishes.returned.get(),
+            drop_unroutable: channel.publishes.dropped.get(),
+            deliver: channel.delivered_count().saturating_sub(others),
+            deliver_no_ack,
+            get,
+            get_no_ack,
+            get_empty,
+            redeliver,
+            ack,
         },
     }
 }

@@ -1,10 +1,12 @@
 //! What the input halves of connections do to their output halves.
 
+use std::rc::Rc;
+
 use amq_protocol::protocol::AMQPClass;
 use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
 
 use super::Outputs;
-use super::channel::ChannelOutput;
+use super::channel::{ChannelOutput, PublishCounts};
 use super::client::Client;
 use super::half::{ConnectionOutput, Event, Gate, write_due_confirms};
 use super::reply::{self, Outcome, Request};
@@ -44,11 +46,18 @@ impl Outputs {
         }
     }
 
-    pub(crate) fn open_channel(&mut self, connection: ConnectionKey, number: ChannelId) -> ChannelKey {
+    /// Opens the output half of a channel. The counters are for its input half to count in.
+    pub(crate) fn open_channel(
+        &mut self,
+        connection: ConnectionKey,
+        number: ChannelId,
+    ) -> (ChannelKey, Rc<PublishCounts>) {
         if let Some(connection) = self.connections.get_mut(connection) {
             connection.channels += 1;
         }
-        self.channels.insert(ChannelOutput::new(connection, number))
+        let channel = ChannelOutput::new(connection, number);
+        let publishes = Rc::clone(&channel.publishes);
+        (self.channels.insert(channel), publishes)
     }
 
     /// Forgets a channel after writing the confirms that are due on it.

@@ -111,11 +111,14 @@ pub(crate) fn write_reply(
     let number = request.number;
     let method = match (reply, &request.kind) {
         (Reply::BasicGetOk { queue, token, redelivered, message_count, message }, _) => {
-            let tag = channel.fetched(*queue, *token);
+            let tag = channel.fetched(*queue, *token, *redelivered);
             write_get_ok(out, number, tag, *redelivered, *message_count, message, frame_max);
             return;
         }
-        (Reply::BasicGetEmpty, _) => AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {})),
+        (Reply::BasicGetEmpty, _) => {
+            channel.deliveries.get_empty += 1;
+            AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {}))
+        }
         (Reply::BasicConsumeOk { consumer: at, timeout_ms }, RequestKind::Consume(id)) => {
             let Some(consumer) = channel.consumer_mut(*id) else {
                 return;

@@ -19,6 +19,18 @@ pub(super) const KEYS: &[Key] = &[
         ..RESTART
     },
     Key {
+        name: "load_definitions",
+        meaning: "Definitions to be imported at every start, before the broker says that it is ready: a file as \
+                  `/api/definitions` exports it, or a directory whose `.json` files are taken in the order of their \
+                  names. What cannot be defined keeps the broker from starting. A new data directory then has what \
+                  they define, and neither guest nor `/`.",
+        set: Set::One(|settings, _, value| {
+            settings.load_definitions = Some(value.into());
+            Ok(())
+        }),
+        ..RESTART
+    },
+    Key {
         name: "shards",
         kind: Kind::Number,
         meaning: "Number of shards, one thread each. Without it one per CPU that the broker may use. Flag `--shards`.",

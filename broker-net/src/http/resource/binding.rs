@@ -94,6 +94,25 @@ pub(super) fn quote(text: &str) -> String {
     quoted
 }
 
+/// What [`quote`] made a text of. RabbitMQ takes names of bindings that are quoted in paths once (the text itself) and twice.
+fn unquote(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().iter();
+    let mut unquoted = Vec::with_capacity(text.len());
+    while let Some(&byte) = bytes.next() {
+        let code = bytes.as_slice().first_chunk::<2>().filter(|_| byte == b'%');
+        let code = code.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match (byte, code) {
+            (_, Some(code)) => {
+                unquoted.push(code);
+                bytes.nth(1);
+            }
+            (b'+', None) => unquoted.push(b' '),
+            (_, None) => unquoted.push(byte),
+        }
+    }
+    unquoted
+}
+
 /// The bindings of a virtual host, with the one that every queue has to the default exchange.
 pub(super) async fn of_vhost(api: &Api, vhost: &str) -> ApiResult<Vec<Bound>> {
     let name: Arc<str> = vhost.into();
@@ -304,7 +323,8 @@ pub(super) async fn bind(
 
 async fn find(api: &Api, vhost: &str, between: &Between, properties: &str) -> ApiResult<Bound> {
     let mut all = of_vhost(api, vhost).await?.into_iter();
-    all.find(|bound| between.is_of(&bound.binding) && properties_key(&bound.binding) == properties)
+    let unquoted = unquote(properties);
+    all.find(|bound| between.is_of(&bound.binding) && unquote(&properties_key(&bound.binding)) == unquoted)
         .ok_or_else(ApiError::not_found)
 }
 
@@ -350,6 +370,14 @@ mod tests {
         };
         let key = properties_key(&binding);
         assert!(key == expect || (expect.ends_with('~') && key.len() == expect.len() + 6), "{key} {expect}");
+    }
+
+    #[test]
+    fn quoted_names_are_unquoted() {
+        for text in ["", "a ~_#*", "k~x-Y_1", "100%", "%zz", "%4"] {
+            assert_eq!(unquote(&quote(text)), text.as_bytes(), "{text}");
+        }
+        assert_eq!(unquote("a b%"), b"a b%");
     }
 
     #[test]

@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, State};
 use broker_core::admin::{ChannelCounters, ChannelInfo, ConnectionInfo};
 use broker_core::ids::{ChannelKey, ShardId};
 use serde::Serialize;
 
+use super::connection::ConnectionDetails;
 use super::consumer::{self, Consumer};
 use crate::http::api::Api;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::listing::{Listing, Row};
-use crate::http::rates::{Numbers, Object, Rates};
+use crate::http::listing::{Listing, Row, Stats};
+use crate::http::rates::{Counts, Name, Object, Rates, names};
 
 /// A channel with its connection.
 pub(super) struct Named {
@@ -33,19 +33,11 @@ impl Row for Named {
     }
 }
 
-/// The connection of a channel, as channels and consumers show it.
 #[derive(Serialize)]
-struct ConnectionDetails {
-    name: String,
-    peer_host: String,
-    peer_port: u16,
-}
-
-#[derive(Serialize)]
-struct Channel {
+struct Channel<'a> {
     name: String,
     number: u16,
-    node: String,
+    node: &'a str,
     state: &'static str,
     user: Arc<str>,
     user_who_performed_action: Arc<str>,
@@ -60,30 +52,75 @@ struct Channel {
     messages_uncommitted: u64,
     acks_uncommitted: u64,
     connection_details: ConnectionDetails,
-    #[serde(skip_serializing_if = "Numbers::is_zero")]
-    message_stats: Numbers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_stats: Option<Counts<'a, { COUNTERS.len() }>>,
 }
 
 #[derive(Serialize)]
-struct ChannelWithConsumers {
+struct ChannelWithConsumers<'a> {
     #[serde(flatten)]
-    channel: Channel,
+    channel: Channel<'a>,
     consumer_details: Vec<Consumer>,
     deliveries: [(); 0],
     publishes: [(); 0],
 }
 
-const COUNTERS: [&str; 5] = ["publish", "confirm", "return_unroutable", "deliver_get", "ack"];
+/// What a channel counts.
+const COUNTERS: [Name; 12] = names![
+    "publish",
+    "confirm",
+    "return_unroutable",
+    "drop_unroutable",
+    "deliver",
+    "deliver_no_ack",
+    "get",
+    "get_no_ack",
+    "get_empty",
+    "redeliver",
+    "ack",
+    "deliver_get",
+];
 
-fn channel(named: Named, node: &str, rates: &mut Rates, now: Instant) -> Channel {
+/// What the rates of a channel are taken from.
+pub(in crate::http) fn channel_numbers(info: &ChannelInfo) -> [u64; COUNTERS.len()] {
+    let ChannelCounters {
+        publish,
+        confirm,
+        return_unroutable,
+        drop_unroutable,
+        deliver,
+        deliver_no_ack,
+        get,
+        get_no_ack,
+        get_empty,
+        redeliver,
+        ack,
+    } = info.counters;
+    let deliver_get = deliver + deliver_no_ack + get + get_no_ack;
+    [
+        publish,
+        confirm,
+        return_unroutable,
+        drop_unroutable,
+        deliver,
+        deliver_no_ack,
+        get,
+        get_no_ack,
+        get_empty,
+        redeliver,
+        ack,
+        deliver_get,
+    ]
+}
+
+fn channel<'a>(named: Named, node: &'a str, rates: &'a Rates, stats: Stats) -> Channel<'a> {
     let Named { name, info, connection } = named;
-    let ChannelCounters { publish, confirm, return_unroutable, deliver_get, ack, .. } = info.counters;
-    let counters = [publish, confirm, return_unroutable, deliver_get, ack];
-    let rates = rates.look(Object::Channel(name.clone()), &counters, now);
+    let seen = rates.of(&Object::Channel(info.connection.shard, info.channel));
+    let counts = Counts { names: &COUNTERS, values: channel_numbers(&info), seen, first: 0, range: stats.rates };
     Channel {
         name,
         number: info.number,
-        node: node.to_owned(),
+        node,
         state: "running",
         user: Arc::clone(&connection.user),
         user_who_performed_action: Arc::clone(&connection.user),
@@ -97,12 +134,8 @@ fn channel(named: Named, node: &str, rates: &mut Rates, now: Instant) -> Channel
         messages_unconfirmed: info.messages_unconfirmed,
         messages_uncommitted: info.messages_uncommitted,
         acks_uncommitted: 0,
-        connection_details: ConnectionDetails {
-            name: connection.name(),
-            peer_host: connection.peer.ip().to_canonical().to_string(),
-            peer_port: connection.peer.port(),
-        },
-        message_stats: Numbers::new(&COUNTERS, &counters, &rates),
+        connection_details: ConnectionDetails::new(&connection),
+        message_stats: (!stats.disabled && !counts.is_zero()).then_some(counts),
     }
 }
 
@@ -127,9 +160,8 @@ pub(super) async fn by_key(api: &Api) -> ApiResult<HashMap<(ShardId, ChannelKey)
 async fn list_where(api: &Api, caller: &Caller, listing: &Listing, wanted: impl Fn(&Named) -> bool) -> ApiResult {
     let mut rows = all(api).await?;
     rows.retain(|named| wanted(named) && (caller.is_monitor() || *named.connection.user == *caller.name));
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    let now = Instant::now();
-    listing.reply(rows, |named| channel(named, &api.identity.node, &mut rates, now))
+    let rates = api.rates()?;
+    listing.reply(rows, |named| channel(named, &api.identity.node, &rates, listing.stats))
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
@@ -168,7 +200,7 @@ pub(super) async fn get(
     caller.require_owner(&found.connection.user, true)?;
     let (shard, key) = (found.info.connection.shard, found.info.channel);
     let consumer_details = consumer::of_channel(&api, shard, key).await?;
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    let channel = channel(found, &api.identity.node, &mut rates, Instant::now());
+    let rates = api.rates()?;
+    let channel = channel(found, &api.identity.node, &rates, listing.stats);
     listing.reply_one(&ChannelWithConsumers { channel, consumer_details, deliveries: [], publishes: [] })
 }

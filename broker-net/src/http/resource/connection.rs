@@ -1,19 +1,18 @@
 //! `/api/connections`: who is connected.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use broker_core::admin::{AdminRequest, ConnectionInfo};
+use broker_core::admin::{AdminRequest, ConnectionAddress, ConnectionInfo};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::api::Api;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::listing::{Listing, Row};
-use crate::http::rates::{Numbers, Object, Rates};
+use crate::http::listing::{Listing, Row, Stats};
+use crate::http::rates::{Counts, Name, Object, Rates, Seen, names};
 use crate::http::{reply, table};
 
 /// The reason of a connection that is closed without one being given, RabbitMQ's text.
@@ -41,13 +40,53 @@ impl Row for Named {
     }
 }
 
+/// What a connection counts.
+const COUNTERS: [Name; 2] = names!["recv_oct", "send_oct"];
+
+/// The connection of a channel or of a queue, as those show it.
 #[derive(Serialize)]
-struct Connection {
+pub(super) struct ConnectionDetails {
+    name: String,
+    peer_host: String,
+    peer_port: u16,
+}
+
+impl ConnectionDetails {
+    pub(super) fn new(info: &ConnectionInfo) -> Self {
+        let peer_host = info.peer.ip().to_canonical().to_string();
+        Self { name: info.name(), peer_host, peer_port: info.peer.port() }
+    }
+}
+
+/// What is said of a connection's TLS where there is none.
+#[derive(Serialize)]
+struct Plain {
+    ssl_protocol: &'static str,
+    ssl_key_exchange: &'static str,
+    ssl_cipher: &'static str,
+    ssl_hash: &'static str,
+    peer_cert_subject: &'static str,
+    peer_cert_issuer: &'static str,
+    peer_cert_validity: &'static str,
+}
+
+const PLAIN: Plain = Plain {
+    ssl_protocol: "",
+    ssl_key_exchange: "",
+    ssl_cipher: "",
+    ssl_hash: "",
+    peer_cert_subject: "",
+    peer_cert_issuer: "",
+    peer_cert_validity: "",
+};
+
+#[derive(Serialize)]
+struct Connection<'a> {
     name: String,
     #[serde(rename = "type")]
     kind: &'static str,
     protocol: &'static str,
-    node: String,
+    node: &'a str,
     state: &'static str,
     user: Arc<str>,
     user_who_performed_action: Arc<str>,
@@ -66,23 +105,38 @@ struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     user_provided_name: Option<String>,
     ssl: bool,
+    #[serde(flatten)]
+    plain: Option<Plain>,
+    #[serde(flatten)]
+    traffic: Option<Traffic<'a>>,
+}
+
+/// What `disable_stats` leaves out.
+#[derive(Serialize)]
+struct Traffic<'a> {
     recv_cnt: u64,
     send_cnt: u64,
     send_pend: u64,
     #[serde(flatten)]
-    octets: Numbers,
+    octets: Counts<'a, { COUNTERS.len() }>,
 }
 
-fn connection(named: Named, node: &str, rates: &mut Rates, now: Instant) -> Connection {
+/// What the rates of a connection are taken from.
+pub(in crate::http) fn connection_numbers(info: &ConnectionInfo) -> [u64; COUNTERS.len()] {
+    [info.socket.recv_oct, info.socket.send_oct]
+}
+
+fn connection<'a>(named: Named, node: &'a str, seen: Seen<'a>, stats: Stats) -> Connection<'a> {
     let Named { name, info } = named;
     let client_properties = table::to_json(&info.client_properties);
-    let counters = [info.socket.recv_oct, info.socket.send_oct];
-    let rates = rates.look(Object::Connection(name.clone()), &counters, now);
+    let values = connection_numbers(&info);
+    let octets = Counts { names: &COUNTERS, values, seen, first: 0, range: stats.data_rates };
+    let (recv_cnt, send_cnt, send_pend) = (info.socket.recv_cnt, info.socket.send_cnt, info.socket.send_pend);
     Connection {
         name,
         kind: "network",
         protocol: "AMQP 0-9-1",
-        node: node.to_owned(),
+        node,
         state: info.state.name(),
         user_who_performed_action: Arc::clone(&info.user),
         user: info.user,
@@ -100,10 +154,8 @@ fn connection(named: Named, node: &str, rates: &mut Rates, now: Instant) -> Conn
         user_provided_name: client_properties.get("connection_name").and_then(Value::as_str).map(str::to_owned),
         client_properties,
         ssl: info.tls,
-        recv_cnt: info.socket.recv_cnt,
-        send_cnt: info.socket.send_cnt,
-        send_pend: info.socket.send_pend,
-        octets: Numbers::new(&["recv_oct", "send_oct"], &counters, &rates),
+        plain: (!info.tls).then_some(PLAIN),
+        traffic: (!stats.disabled).then_some(Traffic { recv_cnt, send_cnt, send_pend, octets }),
     }
 }
 
@@ -114,10 +166,16 @@ async fn visible(api: &Api, caller: &Caller, wanted: impl Fn(&ConnectionInfo) ->
     Ok(all.into_iter().map(Named::from).collect())
 }
 
+fn seen<'a>(rates: &'a Rates, named: &Named) -> Seen<'a> {
+    rates.of(&Object::Connection(named.info.address))
+}
+
 fn list_rows(api: &Api, rows: Vec<Named>, listing: &Listing) -> ApiResult {
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    let now = Instant::now();
-    listing.reply(rows, |named| connection(named, &api.identity.node, &mut rates, now))
+    let rates = api.rates()?;
+    listing.reply(rows, |named| {
+        let seen = seen(&rates, &named);
+        connection(named, &api.identity.node, seen, listing.stats)
+    })
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
@@ -143,7 +201,9 @@ pub(super) async fn list_of_user(
     listing: Listing,
 ) -> ApiResult {
     let rows = visible(&api, &caller, |info| *info.user == *user).await?;
-    list_rows(&api, rows, &listing)
+    listing.reply_all(rows, |Named { name, info }| {
+        json!({"name": name, "vhost": info.vhost, "user": info.user, "node": api.identity.node})
+    })
 }
 
 async fn find(api: &Api, name: &str) -> ApiResult<Named> {
@@ -159,8 +219,14 @@ pub(super) async fn get(
 ) -> ApiResult {
     let named = find(&api, &name).await?;
     caller.require_owner(&named.info.user, true)?;
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    listing.reply_one(&connection(named, &api.identity.node, &mut rates, Instant::now()))
+    let rates = api.rates()?;
+    let seen = seen(&rates, &named);
+    listing.reply_one(&connection(named, &api.identity.node, seen, listing.stats))
+}
+
+/// A connection, if it is still there.
+pub(super) async fn at(api: &Api, address: ConnectionAddress) -> ApiResult<Option<ConnectionInfo>> {
+    Ok(api.admin.connections().await?.into_iter().find(|info| info.address == address))
 }
 
 fn reason(headers: &HeaderMap) -> String {

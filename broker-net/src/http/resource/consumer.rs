@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use broker_core::admin::ConsumerInfo;
 use broker_core::ids::{ChannelKey, ShardId};
+use broker_core::model::queue::consumer::Activity;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,6 +15,7 @@ use crate::http::api::Api;
 use crate::http::caller::Caller;
 use crate::http::error::ApiResult;
 use crate::http::listing::{Listing, Row};
+use crate::http::table;
 
 #[derive(Serialize)]
 pub(super) struct Consumer {
@@ -72,11 +74,11 @@ impl Consumer {
             consumer_tag: info.consumer_tag,
             queue: QueueName { name: info.queue, vhost: info.vhost },
             ack_required: info.ack_required,
-            active: true,
-            activity_status: "up",
+            active: info.activity != Activity::Waiting,
+            activity_status: info.activity.name(),
             exclusive: info.exclusive,
             prefetch_count: info.prefetch_count,
-            arguments: Map::new().into(),
+            arguments: info.arguments.map_or_else(|| Map::new().into(), |arguments| table::to_json(&arguments)),
             channel_details: details.unwrap_or_else(|| Value::Array(Vec::new())),
         }
     }

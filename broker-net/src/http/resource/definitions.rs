@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use broker_core::admin::{AdminRequest, Definition};
+use broker_core::admin::{Admin, AdminRequest, BROKER, Definition};
 use broker_core::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
 use broker_core::session::Command;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::vhost::Metadata;
 use super::{binding, exchange, limit, parameter, permission, policy, queue, user, vhost};
 use crate::http::api::{Api, RABBITMQ_VERSION};
-use crate::http::body::Fields;
+use crate::http::body::{Document, Fields};
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::{reply, table};
@@ -193,10 +193,10 @@ pub(super) async fn export_vhost(
     Ok(reply::json(&contents.export(scope).await?))
 }
 
-pub(super) async fn import(State(api): State<Arc<Api>>, caller: Caller, body: axum::body::Bytes) -> ApiResult {
+pub(super) async fn import(State(api): State<Arc<Api>>, caller: Caller, Document(body): Document) -> ApiResult {
     caller.require_administrator()?;
     let mut fields = parse(&body)?;
-    Import { api: &api, caller: &caller, vhost: None }.run(&mut fields).await?;
+    Import { admin: &api.admin, caller: &caller, vhost: None }.run(&mut fields).await?;
     Ok(reply::done())
 }
 
@@ -204,12 +204,12 @@ pub(super) async fn import_vhost(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(vhost): Path<String>,
-    body: axum::body::Bytes,
+    Document(body): Document,
 ) -> ApiResult {
     caller.require_administrator()?;
     caller.defined.vhost(&vhost).ok_or_else(|| ApiError::missing("vhost_not_found"))?;
     let mut fields = parse(&body)?;
-    Import { api: &api, caller: &caller, vhost: Some(&vhost) }.run(&mut fields).await?;
+    Import { admin: &api.admin, caller: &caller, vhost: Some(&vhost) }.run(&mut fields).await?;
     Ok(reply::done())
 }
 
@@ -233,9 +233,18 @@ fn file_of_form(body: &[u8]) -> Option<&[u8]> {
     })
 }
 
+/// Imports a file of definitions, as if an administrator did, on behalf of the broker.
+///
+/// # Errors
+/// What the API would answer.
+pub(in crate::http) async fn load(admin: &Admin, json: &[u8]) -> ApiResult<()> {
+    let caller = Caller::broker(admin.definitions().await?.into());
+    Import { admin, caller: &caller, vhost: None }.run(&mut parse(json)?).await
+}
+
 /// An import in progress.
 struct Import<'a> {
-    api: &'a Api,
+    admin: &'a Admin,
     caller: &'a Caller,
     /// Where everything goes, whatever the definitions say.
     vhost: Option<&'a str>,
@@ -302,13 +311,13 @@ impl Import<'_> {
             for (limit, value) in fields.get("limits").and_then(Value::as_object).into_iter().flatten() {
                 if let (Some(limit), Some(value)) = (limit::user_limit(limit), limit::number(value)) {
                     let user = name.clone();
-                    self.api.request(AdminRequest::SetUserLimit { user, limit, value }).await?;
+                    self.admin.request(AdminRequest::SetUserLimit { user, limit, value }).await?;
                 }
             }
         }
         for mut fields in objects(fields, "vhosts")? {
             let name = fields.required_text("name")?.to_owned();
-            vhost::put_definition(self.api, self.caller, name, &mut fields).await?;
+            vhost::put_definition(self.admin, self.caller, name, &mut fields).await?;
         }
         for fields in objects(fields, "permissions")? {
             let (vhost, user) = (self.vhost_of(&fields)?, fields.required_text("user")?.to_owned());
@@ -336,15 +345,18 @@ impl Import<'_> {
     }
 
     async fn put(&self, definition: Definition) -> ApiResult<()> {
-        self.api.request(AdminRequest::Put(definition)).await.map(drop).map_err(ApiError::or_bad_request)
+        self.request(AdminRequest::Put(definition)).await
     }
 
-    /// Declares or binds on behalf of the caller. An administrator's import needs no permissions in the virtual host.
+    /// Declares or binds. An administrator's import needs no permissions in the virtual host.
     async fn command(&self, fields: &Fields, command: Command) -> ApiResult<()> {
         let vhost = self.vhost_of(fields)?;
-        let user = self.caller.name.to_string();
-        let command = AdminRequest::Command { user, vhost, command };
-        self.api.request(command).await.map(drop).map_err(ApiError::or_bad_request)
+        self.request(AdminRequest::Command { user: BROKER.to_owned(), vhost, command }).await
+    }
+
+    async fn request(&self, request: AdminRequest) -> ApiResult<()> {
+        let reply = self.admin.request(request).await;
+        reply.map(drop).map_err(|error| ApiError::from(error).or_bad_request())
     }
 
     /// Where an object goes. What the definitions themselves bring is there by now.

@@ -1,11 +1,13 @@
 //! `/api/exchanges`: exchanges, and publishing to them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard};
 
 use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use broker_core::admin::{AdminPublish, AdminReply, AdminRequest, ExchangeInfo};
+use broker_core::admin::{AdminPublish, AdminReply, AdminRequest, ExchangeCounters, ExchangeInfo};
+use broker_core::model::exchange::ExchangeType;
 use broker_core::session::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,14 +16,30 @@ use crate::http::api::Api;
 use crate::http::body::Fields;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::listing::{Listing, Row};
-use crate::http::{reply, table};
+use crate::http::listing::{Listing, Row, Stats};
+use crate::http::rates::{Counts, Name, Object, Rates, names};
+use crate::http::{reply, sampler, table};
 
 /// Who made the exchanges that every virtual host has.
 const INTERNAL_USER: &str = "rmq-internal";
 
+/// What an exchange counts.
+const COUNTERS: [Name; 2] = names!["publish_in", "publish_out"];
+
+/// What the rates of an exchange are taken from.
+pub(in crate::http) fn exchange_numbers(counters: ExchangeCounters) -> [u64; COUNTERS.len()] {
+    [counters.publish_in, counters.publish_out]
+}
+
+/// What exchanges have counted, and how fast.
+struct Counted<'a> {
+    counters: HashMap<(Arc<str>, Arc<str>), ExchangeCounters>,
+    rates: MutexGuard<'a, Rates>,
+    stats: Stats,
+}
+
 #[derive(Serialize)]
-struct Exchange {
+struct Exchange<'a> {
     name: String,
     vhost: Arc<str>,
     #[serde(rename = "type")]
@@ -34,6 +52,17 @@ struct Exchange {
     policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_who_performed_action: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_stats: Option<Counts<'a, { COUNTERS.len() }>>,
+}
+
+/// An exchange by itself has more than a row of a list.
+#[derive(Serialize)]
+struct ExchangeAlone<'a> {
+    #[serde(flatten)]
+    exchange: Exchange<'a>,
+    incoming: [(); 0],
+    outgoing: [(); 0],
 }
 
 impl Row for ExchangeInfo {
@@ -46,12 +75,25 @@ impl Row for ExchangeInfo {
     }
 }
 
-impl From<ExchangeInfo> for Exchange {
-    fn from(info: ExchangeInfo) -> Self {
+impl<'a> Counted<'a> {
+    async fn new(api: &'a Api, stats: Stats) -> ApiResult<Self> {
+        let counters = sampler::exchange_counters(api).await?;
+        Ok(Self { counters, rates: api.rates()?, stats })
+    }
+
+    fn of(&self, info: &ExchangeInfo) -> Option<Counts<'_, { COUNTERS.len() }>> {
+        let key = (Arc::clone(&info.vhost), info.definition.name.as_str().into());
+        let counters = self.counters.get(&key).filter(|_| !self.stats.disabled)?;
+        let seen = self.rates.of(&Object::Exchange(key.0, key.1));
+        let values = exchange_numbers(*counters);
+        Some(Counts { names: &COUNTERS, values, seen, first: 0, range: self.stats.rates })
+    }
+
+    fn exchange(&self, info: &ExchangeInfo) -> Exchange<'_> {
         let definition = &info.definition;
         let policy = info.policy.as_ref().and_then(|effective| effective.policy.as_ref());
         let predeclared = definition.name.is_empty() || definition.name.starts_with("amq.");
-        Self {
+        Exchange {
             name: definition.name.clone(),
             vhost: Arc::clone(&info.vhost),
             kind: definition.kind.to_string(),
@@ -61,6 +103,7 @@ impl From<ExchangeInfo> for Exchange {
             arguments: table::to_json(&definition.arguments),
             policy: policy.map(|policy| policy.name.clone()),
             user_who_performed_action: predeclared.then_some(INTERNAL_USER),
+            message_stats: self.of(info),
         }
     }
 }
@@ -81,7 +124,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: L
     for vhost in caller.defined.vhosts.iter().filter(|vhost| caller.lists(&vhost.name)) {
         rows.extend(api.admin.exchanges(&vhost.name).await?);
     }
-    listing.reply(rows, Exchange::from)
+    let counted = Counted::new(&api, listing.stats).await?;
+    listing.reply(rows, |info| counted.exchange(&info))
 }
 
 pub(super) async fn list_of_vhost(
@@ -91,7 +135,9 @@ pub(super) async fn list_of_vhost(
     listing: Listing,
 ) -> ApiResult {
     caller.require_visible_vhost(&vhost)?;
-    listing.reply(api.admin.exchanges(&vhost).await?, Exchange::from)
+    let rows = api.admin.exchanges(&vhost).await?;
+    let counted = Counted::new(&api, listing.stats).await?;
+    listing.reply(rows, |info| counted.exchange(&info))
 }
 
 pub(super) async fn get(
@@ -101,7 +147,9 @@ pub(super) async fn get(
     listing: Listing,
 ) -> ApiResult {
     caller.require_visible_vhost(&vhost)?;
-    listing.reply_one(&Exchange::from(find(&api, &vhost, &named(name)).await?))
+    let info = find(&api, &vhost, &named(name)).await?;
+    let counted = Counted::new(&api, listing.stats).await?;
+    listing.reply_one(&ExchangeAlone { exchange: counted.exchange(&info), incoming: [], outgoing: [] })
 }
 
 pub(super) async fn put(
@@ -123,9 +171,13 @@ pub(super) async fn put(
 
 /// `exchange.declare` as requests and definitions describe it.
 pub(super) fn declare(exchange: String, fields: &Fields) -> ApiResult<Command> {
+    let kind = fields.text("type")?.unwrap_or("direct");
+    if kind.parse::<ExchangeType>().is_err() {
+        return Err(ApiError::bad_request(format!("invalid exchange type '{kind}'")));
+    }
     Ok(Command::ExchangeDeclare {
         exchange,
-        kind: fields.text("type")?.unwrap_or("direct").to_owned(),
+        kind: kind.to_owned(),
         passive: false,
         durable: fields.flag("durable")?,
         auto_delete: fields.flag("auto_delete")?,
@@ -165,7 +217,8 @@ pub(super) async fn publish(
         return Err(ApiError::missing("exchange_not_found"));
     }
     fields.require(&["properties", "routing_key", "payload", "payload_encoding"])?;
-    let payload = fields.required_text("payload")?;
+    let payload = fields.get("payload").and_then(Value::as_str);
+    let payload = payload.ok_or_else(|| ApiError::bad_request("payload_not_string"))?;
     let body = match fields.required_text("payload_encoding")? {
         "string" => payload.as_bytes().to_vec(),
         "base64" => STANDARD.decode(payload).map_err(|_| ApiError::bad_request(json!(["not_base64", payload])))?,

@@ -1,6 +1,7 @@
 //! `/api/health/checks` and `/api/aliveness-test`: 200 if all is well, 503 if not.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,6 +15,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::reply;
 use crate::metrics::total;
+use crate::tls;
 
 /// The queue that the aliveness test publishes to and gets from, as RabbitMQ names it.
 const ALIVENESS_QUEUE: &str = "aliveness-test";
@@ -128,4 +130,36 @@ pub(super) async fn aliveness(
         AdminReply::Got(messages) if !messages.is_empty() => Ok(healthy().into_response()),
         _ => Ok(failed(&json!({"status": "failed", "reason": "the message did not come back"}))),
     }
+}
+
+/// Fails if a certificate of the configuration ceases to be valid within the time.
+pub(super) async fn certificate_expiration(
+    State(api): State<Arc<Api>>,
+    _: Caller,
+    Path((within, unit)): Path<(String, String)>,
+) -> ApiResult {
+    let days = match unit.as_str() {
+        "days" => 1,
+        "weeks" => 7,
+        "months" => 30,
+        "years" => 365,
+        _ => {
+            let reason = "Time unit not recognised. Supported units: days, weeks, months, years.";
+            return Err(ApiError::bad_request(reason));
+        }
+    };
+    let within = within.parse::<u32>().map_err(|_| ApiError::bad_request("Invalid expiration value."))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let end = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(i64::from(within) * days * 24 * 3600);
+    let mut expired = Vec::new();
+    for (key, path) in &api.certificates {
+        let expires_at = tls::expires_at(key, path).map_err(|error| ApiError::unavailable(error.to_string()))?;
+        if expires_at <= end {
+            expired.push(json!({"node": api.identity.node, "key": key, "file": path, "expires_at": expires_at}));
+        }
+    }
+    if expired.is_empty() {
+        return Ok(healthy());
+    }
+    Ok(failed(&json!({"status": "failed", "reason": "Certificates expiring", "expired": expired})))
 }

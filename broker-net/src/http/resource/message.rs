@@ -84,8 +84,8 @@ pub(super) async fn get(
         _ => return Err(ApiError::bad_request("Unsupported encoding. Please use auto or base64.")),
     };
     let settlement = settlement(fields.required_text("ackmode")?)?;
-    let count = fields.integer("count")?.and_then(|count| u32::try_from(count).ok());
-    let count = count.ok_or_else(|| ApiError::bad_request("count is out of range"))?;
+    // As RabbitMQ: less than nothing is nothing.
+    let count = u32::try_from(fields.integer("count")?.unwrap_or_default().max(0)).unwrap_or(u32::MAX);
     let truncate = fields.integer("truncate")?.and_then(|bytes| usize::try_from(bytes).ok());
     let get = AdminGet { user: caller.name.to_string(), vhost, queue, count, truncate, settlement };
     match api.request(AdminRequest::Get(get)).await? {

@@ -29,6 +29,13 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use super::api::Api;
 use super::error::ApiError;
 
+pub(super) use channel::channel_numbers;
+pub(super) use connection::connection_numbers;
+pub(super) use definitions::load as load_definitions;
+pub(super) use exchange::exchange_numbers;
+pub(super) use node::node_numbers;
+pub(super) use queue::queue_numbers;
+
 type Routes = Router<Arc<Api>>;
 
 /// Adds a path below `/api`, with and without a slash at its end, as RabbitMQ accepts both.
@@ -64,8 +71,12 @@ fn broker(routes: Routes) -> Routes {
         .at("/auth/hash_password/{password}", get(user::hash_password))
         .at("/extensions", get(overview::extensions))
         .at("/feature-flags", get(overview::none))
+        .at("/feature-flags/{flag}/enable", put(overview::enable_feature_flag))
         .at("/deprecated-features", get(overview::none))
         .at("/deprecated-features/used", get(overview::none))
+        .at("/reset", delete(overview::reset))
+        .at("/reset/{node}", delete(overview::reset_node))
+        .at("/rebalance/queues", post(overview::rebalance))
         .at("/nodes", get(node::list))
         .at("/nodes/{node}", get(node::get))
         .at("/definitions", get(definitions::export).post(definitions::import))
@@ -76,6 +87,7 @@ fn broker(routes: Routes) -> Routes {
         .at("/healthchecks/node/{node}", get(health::alarms_of_node))
         .at("/health/checks/alarms", get(health::alarms))
         .at("/health/checks/local-alarms", get(health::alarms))
+        .at("/health/checks/certificate-expiration/{within}/{unit}", get(health::certificate_expiration))
         .at("/health/checks/virtual-hosts", get(health::ok))
         .at("/health/checks/node-is-quorum-critical", get(health::single_node))
         .at("/health/checks/port-listener/{port}", get(health::port_listener))
@@ -88,6 +100,7 @@ fn definitions_of_administrators(routes: Routes) -> Routes {
     routes
         .at("/vhosts", get(vhost::list))
         .at("/vhosts/{vhost}", get(vhost::get).put(vhost::put).delete(vhost::delete))
+        .at("/vhosts/{vhost}/start/{node}", post(vhost::start))
         .at("/vhosts/{vhost}/permissions", get(permission::list_of_vhost))
         .at("/vhosts/{vhost}/topic-permissions", get(permission::list_topic_of_vhost))
         .at("/vhosts/{vhost}/connections", get(connection::list_of_vhost))

@@ -1,8 +1,9 @@
 //! `/api/nodes`: this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use axum::extract::{Path, State};
+use broker_core::shard::stats::ShardStats;
 use serde::Serialize;
 
 use super::overview::{self, Context, ExchangeType};
@@ -10,7 +11,34 @@ use crate::http::api::Api;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::listing::{Listing, Row};
+use crate::http::rates::{Counts, Name, Numbers, Object, Rates, names};
 use crate::metrics::{Process, total};
+
+/// Figures of the process, with their rates. `proc_used` counts threads, where RabbitMQ counts Erlang's processes.
+const FIGURES: [Name; 8] = names![
+    "mem_used",
+    "disk_free",
+    "fd_used",
+    "sockets_used",
+    "proc_used",
+    "io_write_count",
+    "io_write_bytes",
+    "io_sync_count",
+];
+
+/// What the rates of the process are taken from.
+pub(in crate::http) fn node_numbers(process: &Process, stats: &ShardStats) -> [u64; FIGURES.len()] {
+    [
+        process.resident_bytes,
+        process.disk_available_bytes,
+        process.open_files,
+        stats.connections,
+        process.threads,
+        stats.log_writes,
+        stats.log_written_bytes,
+        stats.log_syncs,
+    ]
+}
 
 #[derive(Serialize)]
 struct Node<'a> {
@@ -23,15 +51,22 @@ struct Node<'a> {
     uptime: u64,
     processors: usize,
     rates_mode: &'static str,
-    mem_used: u64,
     mem_alarm: bool,
     mem_limit: u64,
-    disk_free: u64,
+    mem_calculation_strategy: &'static str,
+    disk_free_limit: u64,
     disk_free_alarm: bool,
-    fd_used: u64,
     fd_total: u64,
-    sockets_used: u64,
+    sockets_total: u64,
+    proc_total: u64,
+    run_queue: u64,
+    #[serde(flatten)]
+    figures: Counts<'a, { FIGURES.len() }>,
+    #[serde(flatten)]
+    churn: Numbers,
+    io_sync_avg_time: f64,
     partitions: [(); 0],
+    cluster_links: [(); 0],
     exchange_types: Vec<ExchangeType>,
     auth_mechanisms: Vec<Mechanism>,
     applications: [Application; 1],
@@ -62,11 +97,12 @@ impl Row for Node<'_> {
     }
 }
 
-async fn node(api: &Api) -> ApiResult<Node<'_>> {
-    let stats = total(&api.admin.stats().await?);
-    let process = Process::read(&api.data_dir, api.started);
+fn node<'a>(api: &'a Api, looked: &'a Looked<'a>, listing: &Listing) -> Node<'a> {
+    let Looked { process, stats, rates } = looked;
+    let thresholds = api.thresholds.get();
     let mechanism = |name, description| Mechanism { name, description, enabled: true };
-    Ok(Node {
+    let (values, seen) = (node_numbers(process, stats), rates.of(&Object::Node));
+    Node {
         name: &api.identity.node,
         kind: "disc",
         running: true,
@@ -75,14 +111,19 @@ async fn node(api: &Api) -> ApiResult<Node<'_>> {
         uptime: overview::uptime_ms(api),
         processors: api.admin.shards(),
         rates_mode: "basic",
-        mem_used: process.resident_bytes,
         mem_alarm: stats.memory_alarm > 0,
-        mem_limit: process.memory_limit_bytes,
-        disk_free: process.disk_available_bytes,
+        mem_limit: thresholds.memory,
+        mem_calculation_strategy: "rss",
+        disk_free_limit: thresholds.disk,
         disk_free_alarm: stats.disk_alarm + stats.log_poisoned > 0,
-        fd_used: process.open_files,
         fd_total: process.max_files,
-        sockets_used: stats.connections,
+        sockets_total: process.max_files,
+        proc_total: process.max_threads,
+        run_queue: 0,
+        figures: Counts { names: &FIGURES, values, seen, first: 0, range: listing.stats.node },
+        churn: overview::numbers(rates, stats, &overview::CHURN_RATES, listing.stats.rates),
+        io_sync_avg_time: milliseconds(stats.sync_latencies.sum, stats.log_syncs),
+        cluster_links: [],
         partitions: [],
         exchange_types: overview::exchange_types(),
         auth_mechanisms: vec![
@@ -95,12 +136,33 @@ async fn node(api: &Api) -> ApiResult<Node<'_>> {
         db_dir: api.data_dir.display().to_string(),
         config_files: [],
         log_files: ["<stderr>"],
-    })
+    }
+}
+
+/// What an answer is made of.
+struct Looked<'a> {
+    process: Process,
+    stats: ShardStats,
+    rates: MutexGuard<'a, Rates>,
+}
+
+impl<'a> Looked<'a> {
+    async fn new(api: &'a Api) -> ApiResult<Self> {
+        let stats = total(&api.admin.stats().await?);
+        Ok(Self { process: Process::read(&api.data_dir, api.started), stats, rates: api.rates()? })
+    }
+}
+
+/// How long one of `times` took, in milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "an average is a float")]
+fn milliseconds(micros: u64, times: u64) -> f64 {
+    if times == 0 { 0.0 } else { micros as f64 / times as f64 / 1000.0 }
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
     caller.require_monitor()?;
-    listing.reply_all(vec![node(&api).await?], |node| node)
+    let looked = Looked::new(&api).await?;
+    listing.reply_all(vec![node(&api, &looked, &listing)], |node| node)
 }
 
 pub(super) async fn get(
@@ -113,5 +175,6 @@ pub(super) async fn get(
     if name != api.identity.node {
         return Err(ApiError::not_found());
     }
-    listing.reply_one(&node(&api).await?)
+    let looked = Looked::new(&api).await?;
+    listing.reply_one(&node(&api, &looked, &listing))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::response::Response;
 use broker_core::admin::{AdminRequest, Definition};
 use broker_core::model::parameter::GlobalParameterDefinition;
@@ -17,8 +17,8 @@ use crate::http::body::Fields;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::listener::Peer;
-use crate::http::listing::Listing;
-use crate::http::rates::{Numbers, Range};
+use crate::http::listing::{Listing, Stats};
+use crate::http::rates::{Name, Numbers, Range, Rates};
 use crate::http::reply;
 use crate::metrics::total;
 
@@ -29,6 +29,7 @@ const CLUSTER_NAME: &str = "cluster_name";
 struct Overview<'a> {
     management_version: &'static str,
     rates_mode: &'static str,
+    sample_retention_policies: Retention,
     product_name: &'static str,
     product_version: &'static str,
     rabbitmq_version: &'static str,
@@ -48,6 +49,14 @@ struct Overview<'a> {
     statistics_db_event_queue: u64,
     listeners: Vec<Listener<'a>>,
     contexts: Vec<Context<'a>>,
+}
+
+/// How long samples are kept, in seconds.
+#[derive(Serialize)]
+struct Retention {
+    global: [u64; 1],
+    basic: [u64; 1],
+    detailed: [u64; 1],
 }
 
 /// A type of exchange, as `/api/overview` and `/api/nodes` list it.
@@ -79,62 +88,58 @@ struct Listener<'a> {
 /// A web application, as `/api/overview` and `/api/nodes` list it.
 #[derive(Serialize)]
 pub(super) struct Context<'a> {
-    node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     description: &'static str,
     path: &'static str,
     ip: String,
     port: String,
 }
 
-/// Ranges of samples, in seconds.
-#[derive(Deserialize)]
-pub(super) struct Ranges {
-    msg_rates_age: Option<u64>,
-    msg_rates_incr: Option<u64>,
-    lengths_age: Option<u64>,
-    lengths_incr: Option<u64>,
-}
+/// A number of the broker as a whole.
+pub(super) type Number = (Name, fn(&ShardStats) -> u64);
 
-type Number = (&'static str, fn(&ShardStats) -> u64);
-
-const MESSAGE_STATS: [Number; 12] = [
-    ("publish", |stats| stats.messages_received),
-    ("confirm", |stats| stats.messages_confirmed),
-    ("return_unroutable", |stats| stats.messages_unroutable_returned),
-    ("drop_unroutable", |stats| stats.messages_unroutable_dropped),
-    ("deliver", |stats| stats.messages_delivered_consume_manual_ack),
-    ("deliver_no_ack", |stats| stats.messages_delivered_consume_auto_ack),
-    ("get", |stats| stats.messages_delivered_get_manual_ack),
-    ("get_no_ack", |stats| stats.messages_delivered_get_auto_ack),
-    ("get_empty", |stats| stats.messages_get_empty),
-    ("deliver_get", ShardStats::delivered),
-    ("redeliver", |stats| stats.messages_redelivered),
-    ("ack", |stats| stats.messages_acknowledged),
+const MESSAGE_STATS: [Number; 14] = [
+    (("publish", "publish_details"), |stats| stats.messages_received),
+    (("confirm", "confirm_details"), |stats| stats.messages_confirmed),
+    (("return_unroutable", "return_unroutable_details"), |stats| stats.messages_unroutable_returned),
+    (("drop_unroutable", "drop_unroutable_details"), |stats| stats.messages_unroutable_dropped),
+    (("deliver", "deliver_details"), |stats| stats.messages_delivered_consume_manual_ack),
+    (("deliver_no_ack", "deliver_no_ack_details"), |stats| stats.messages_delivered_consume_auto_ack),
+    (("get", "get_details"), |stats| stats.messages_delivered_get_manual_ack),
+    (("get_no_ack", "get_no_ack_details"), |stats| stats.messages_delivered_get_auto_ack),
+    (("get_empty", "get_empty_details"), |stats| stats.messages_get_empty),
+    (("deliver_get", "deliver_get_details"), ShardStats::delivered),
+    (("redeliver", "redeliver_details"), |stats| stats.messages_redelivered),
+    (("ack", "ack_details"), |stats| stats.messages_acknowledged),
+    // No message is read from or written to a file of its own: these are for tools that expect them.
+    (("disk_reads", "disk_reads_details"), |_| 0),
+    (("disk_writes", "disk_writes_details"), |stats| stats.log_records),
 ];
 
-const CHURN_RATES: [Number; 7] = [
-    ("connection_created", |stats| stats.connections_opened),
-    ("connection_closed", |stats| stats.connections_closed),
-    ("channel_created", |stats| stats.channels_opened),
-    ("channel_closed", |stats| stats.channels_closed),
-    ("queue_declared", |stats| stats.queues_declared),
-    ("queue_created", |stats| stats.queues_created),
-    ("queue_deleted", |stats| stats.queues_deleted),
+/// What comes and goes.
+pub(super) const CHURN_RATES: [Number; 7] = [
+    (("connection_created", "connection_created_details"), |stats| stats.connections_opened),
+    (("connection_closed", "connection_closed_details"), |stats| stats.connections_closed),
+    (("channel_created", "channel_created_details"), |stats| stats.channels_opened),
+    (("channel_closed", "channel_closed_details"), |stats| stats.channels_closed),
+    (("queue_declared", "queue_declared_details"), |stats| stats.queues_declared),
+    (("queue_created", "queue_created_details"), |stats| stats.queues_created),
+    (("queue_deleted", "queue_deleted_details"), |stats| stats.queues_deleted),
 ];
 
 const QUEUE_TOTALS: [Number; 3] = [
-    ("messages", |stats| stats.messages_ready + stats.messages_unacked),
-    ("messages_ready", |stats| stats.messages_ready),
-    ("messages_unacknowledged", |stats| stats.messages_unacked),
+    (("messages", "messages_details"), |stats| stats.messages_ready + stats.messages_unacked),
+    (("messages_ready", "messages_ready_details"), |stats| stats.messages_ready),
+    (("messages_unacknowledged", "messages_unacknowledged_details"), |stats| stats.messages_unacked),
 ];
 
-fn numbers(api: &Api, stats: &ShardStats, of: &[Number], range: Option<Range>) -> ApiResult<Numbers> {
-    let rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
+pub(super) fn numbers(rates: &Rates, stats: &ShardStats, of: &[Number], range: Option<Range>) -> Numbers {
     let mut numbers = Numbers::default();
     for &(name, number) in of {
         numbers.push(name, number(stats), rates.total(number, range));
     }
-    Ok(numbers)
+    numbers
 }
 
 /// The types of exchange that clients may declare.
@@ -166,7 +171,7 @@ pub(super) fn contexts(api: &Api) -> Vec<Context<'_>> {
             _ => return None,
         };
         let (ip, port) = (address.ip().to_string(), address.port().to_string());
-        Some(Context { node: &api.identity.node, description, path: "/", ip, port })
+        Some(Context { node: Some(&api.identity.node), description, path: "/", ip, port })
     });
     contexts.collect()
 }
@@ -178,20 +183,14 @@ fn name_of_cluster(api: &Api, caller: &Caller) -> String {
     set.unwrap_or(&api.identity.cluster).to_owned()
 }
 
-pub(super) async fn overview(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Query(ranges): Query<Ranges>,
-    listing: Listing,
-) -> ApiResult {
+pub(super) async fn overview(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
     let stats = total(&api.admin.stats().await?);
     let mut exchanges = 0;
     for vhost in &caller.defined.vhosts {
         exchanges += api.admin.exchanges(&vhost.name).await?.len();
     }
-    let range = |age: Option<u64>, step: Option<u64>| age.zip(step).and_then(|(age, step)| Range::new(age, step));
-    let rates = range(ranges.msg_rates_age, ranges.msg_rates_incr);
-    let lengths = range(ranges.lengths_age, ranges.lengths_incr);
+    let Stats { disabled, rates, lengths, .. } = listing.stats;
+    let seen = api.rates()?;
     let node = api.identity.node.as_str();
     let listeners = api.listeners.iter().map(|Listening { protocol, address }| Listener {
         node,
@@ -203,6 +202,7 @@ pub(super) async fn overview(
     listing.reply_one(&Overview {
         management_version: RABBITMQ_VERSION,
         rates_mode: "basic",
+        sample_retention_policies: Retention { global: [600], basic: [600], detailed: [600] },
         product_name: "RingMQ",
         product_version: env!("CARGO_PKG_VERSION"),
         rabbitmq_version: RABBITMQ_VERSION,
@@ -210,14 +210,14 @@ pub(super) async fn overview(
         cluster_tags: Map::new(),
         node_tags: Map::new(),
         node,
-        disable_stats: false,
-        enable_queue_totals: false,
+        disable_stats: disabled,
+        enable_queue_totals: listing.stats.queue_totals,
         is_op_policy_updating_enabled: true,
         default_queue_type: api.default_queue_type,
         exchange_types: exchange_types(),
-        message_stats: numbers(&api, &stats, &MESSAGE_STATS, rates)?,
-        churn_rates: numbers(&api, &stats, &CHURN_RATES, rates)?,
-        queue_totals: numbers(&api, &stats, &QUEUE_TOTALS, lengths)?,
+        message_stats: numbers(&seen, &stats, &MESSAGE_STATS, rates),
+        churn_rates: numbers(&seen, &stats, &CHURN_RATES, rates),
+        queue_totals: numbers(&seen, &stats, &QUEUE_TOTALS, lengths),
         object_totals: ObjectTotals {
             connections: stats.connections,
             channels: stats.channels,
@@ -293,6 +293,36 @@ pub(super) async fn extensions(_: Caller) -> Response {
 /// A list of what this broker does not have.
 pub(super) async fn none(_: Caller) -> Response {
     reply::json(&[(); 0])
+}
+
+/// There are no feature flags, so none of them can be enabled.
+pub(super) async fn enable_feature_flag(caller: Caller) -> ApiResult {
+    caller.require_administrator()?;
+    Err(ApiError::bad_request("unsupported"))
+}
+
+/// Forgets what rates and samples are made of. Counters go on.
+pub(super) async fn reset(State(api): State<Arc<Api>>, caller: Caller) -> ApiResult {
+    caller.require_administrator()?;
+    api.rates()?.reset();
+    Ok(reply::done())
+}
+
+pub(super) async fn reset_node(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(node): Path<String>,
+) -> ApiResult {
+    if node != api.identity.node {
+        return Err(ApiError::not_found());
+    }
+    reset(State(api), caller).await
+}
+
+/// There is one node, so its queues are where they have to be.
+pub(super) async fn rebalance(caller: Caller) -> ApiResult {
+    caller.require_administrator()?;
+    Ok(reply::done())
 }
 
 /// Time since the broker started, in milliseconds.

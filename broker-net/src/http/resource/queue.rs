@@ -1,83 +1,55 @@
 //! `/api/queues`: queues, their contents and what happens to them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, Query, State};
-use broker_core::admin::{AdminRequest, MessageBytes, QueueCounters, QueueInfo};
+use broker_core::admin::{AdminRequest, MessageBytes, QueueCounters, QueueInfo, QueueSample};
+use broker_core::model::queue::settings::QueueType;
 use broker_core::session::Command;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::connection::{self, ConnectionDetails};
 use super::consumer::{self, Consumer};
-use super::vhost::DEFAULT_QUEUE_TYPE;
 use crate::http::api::Api;
 use crate::http::body::Fields;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::listing::{Listing, Row};
-use crate::http::rates::{Numbers, Object, Rates};
+use crate::http::listing::{Listing, Row, Stats};
+use crate::http::rates::{Counts, Later, Name, Object, Seen, names};
 use crate::http::{reply, table};
 
 /// What a queue counts, as `message_stats` names it.
-const COUNTERS: [&str; 9] =
-    ["publish", "deliver", "deliver_no_ack", "get", "get_no_ack", "get_empty", "ack", "redeliver", "deliver_get"];
+const COUNTERS: [Name; 9] = names![
+    "publish",
+    "deliver",
+    "deliver_no_ack",
+    "get",
+    "get_no_ack",
+    "get_empty",
+    "ack",
+    "redeliver",
+    "deliver_get"
+];
 
-/// Counters whose rates are those of gauges, looked at together with [`COUNTERS`].
-const GAUGES: usize = 3;
+/// How long it is; looked at together with [`COUNTERS`], behind them.
+const LENGTHS: [Name; 3] = names!["messages", "messages_ready", "messages_unacknowledged"];
 
-#[derive(Serialize)]
-struct Queue {
-    name: Arc<str>,
-    vhost: Arc<str>,
-    #[serde(rename = "type")]
-    kind: String,
-    durable: bool,
-    auto_delete: bool,
-    exclusive: bool,
-    arguments: Value,
-    node: String,
-    state: &'static str,
-    policy: Option<String>,
-    operator_policy: Option<String>,
-    effective_policy_definition: Map<String, Value>,
-    consumers: u64,
-    exclusive_consumer_tag: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Numbers::is_zero")]
-    message_stats: Numbers,
-    #[serde(flatten)]
-    messages: Numbers,
-    #[serde(flatten)]
-    bytes: Option<Bytes>,
+/// A row, put together as it is written.
+struct Queue<'a> {
+    info: QueueInfo,
+    node: &'a str,
+    seen: Seen<'a>,
+    stats: Stats,
 }
 
-/// Bytes of the bodies in a queue.
-#[derive(Serialize)]
-struct Bytes {
-    message_bytes: u64,
-    message_bytes_ready: u64,
-    message_bytes_unacknowledged: u64,
-    message_bytes_persistent: u64,
-}
-
-impl From<MessageBytes> for Bytes {
-    fn from(bytes: MessageBytes) -> Self {
-        Self {
-            message_bytes: bytes.ready + bytes.unacknowledged,
-            message_bytes_ready: bytes.ready,
-            message_bytes_unacknowledged: bytes.unacknowledged,
-            message_bytes_persistent: bytes.persistent,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct QueueWithConsumers {
-    #[serde(flatten)]
-    queue: Queue,
+/// A queue by itself has more than a row of a list.
+struct QueueWithConsumers<'a> {
+    queue: Queue<'a>,
     consumer_details: Vec<Consumer>,
-    deliveries: [(); 0],
-    incoming: [(); 0],
+    /// Of an exclusive queue: its connection.
+    owner: Option<ConnectionDetails>,
 }
 
 impl Row for QueueInfo {
@@ -90,17 +62,11 @@ impl Row for QueueInfo {
     }
 }
 
-/// The type that the arguments name, or the default one.
-pub(super) fn kind(info: &QueueInfo) -> String {
-    let arguments = table::to_json(&info.arguments);
-    arguments.get("x-queue-type").and_then(Value::as_str).unwrap_or(DEFAULT_QUEUE_TYPE).to_owned()
-}
-
 /// The arguments with the type, which RabbitMQ always shows.
 pub(super) fn arguments(info: &QueueInfo) -> Value {
     let mut arguments = table::to_json(&info.arguments);
     if let Some(arguments) = arguments.as_object_mut() {
-        arguments.entry("x-queue-type").or_insert_with(|| DEFAULT_QUEUE_TYPE.into());
+        arguments.entry("x-queue-type").or_insert_with(|| info.kind.name().into());
     }
     arguments
 }
@@ -111,44 +77,124 @@ fn counters(of: &QueueCounters) -> [u64; COUNTERS.len()] {
     [publish, deliver, deliver_no_ack, get, get_no_ack, get_empty, ack, redeliver, deliver_get]
 }
 
-fn queue(info: QueueInfo, node: &str, rates: &mut Rates, now: Instant) -> Queue {
-    let counters = counters(&info.counters);
-    let messages = info.messages_ready + info.messages_unacknowledged;
-    let gauges: [u64; GAUGES] = [messages, info.messages_ready, info.messages_unacknowledged];
-    let object = Object::Queue { vhost: info.vhost.to_string(), name: info.name.to_string() };
-    let looked = [&counters[..], &gauges[..]].concat();
-    let rates = rates.look(object, &looked, now);
-    let (of_counters, of_gauges) = rates.split_at(COUNTERS.len());
-    let kind = kind(&info);
-    let effective = info.policy.as_deref();
-    let name = |policy: Option<&Arc<broker_core::model::policy::PolicyDefinition>>| {
-        policy.map(|policy| policy.name.clone())
-    };
-    Queue {
-        kind,
-        durable: info.durable,
-        auto_delete: info.auto_delete,
-        exclusive: info.exclusive,
-        arguments: arguments(&info),
-        node: node.to_owned(),
-        state: if info.paused { "paused" } else { "running" },
-        policy: name(effective.and_then(|effective| effective.policy.as_ref())),
-        operator_policy: name(effective.and_then(|effective| effective.operator_policy.as_ref())),
-        effective_policy_definition: effective.map(|effective| effective.definition.clone()).unwrap_or_default(),
-        consumers: info.consumers,
-        exclusive_consumer_tag: info.exclusive_consumer_tag,
-        message_stats: Numbers::new(&COUNTERS, &counters, of_counters),
-        messages: Numbers::new(&["messages", "messages_ready", "messages_unacknowledged"], &gauges, of_gauges),
-        bytes: info.message_bytes.map(Bytes::from),
-        name: info.name,
-        vhost: info.vhost,
+fn lengths(ready: u64, unacknowledged: u64) -> [u64; LENGTHS.len()] {
+    [ready + unacknowledged, ready, unacknowledged]
+}
+
+/// What the rates of a queue are taken from.
+pub(in crate::http) fn queue_numbers(of: &QueueSample) -> [u64; COUNTERS.len() + LENGTHS.len()] {
+    let mut numbers = [0; COUNTERS.len() + LENGTHS.len()];
+    let (of_counters, of_lengths) = numbers.split_at_mut(COUNTERS.len());
+    of_counters.copy_from_slice(&counters(&of.counters));
+    of_lengths.copy_from_slice(&lengths(of.messages_ready, of.messages_unacknowledged));
+    numbers
+}
+
+impl Queue<'_> {
+    fn message_stats(&self) -> Counts<'_, { COUNTERS.len() }> {
+        let values = counters(&self.info.counters);
+        Counts { names: &COUNTERS, values, seen: self.seen, first: 0, range: self.stats.rates }
+    }
+
+    fn lengths(&self) -> Counts<'_, { LENGTHS.len() }> {
+        let values = lengths(self.info.messages_ready, self.info.messages_unacknowledged);
+        Counts { names: &LENGTHS, values, seen: self.seen, first: COUNTERS.len(), range: self.stats.lengths }
+    }
+
+    fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let info = &self.info;
+        let effective = info.policy.as_deref();
+        let policy = effective.and_then(|effective| effective.policy.as_deref()).map(|policy| &policy.name);
+        map.serialize_entry("name", &info.name)?;
+        map.serialize_entry("vhost", &info.vhost)?;
+        map.serialize_entry("type", info.kind.name())?;
+        map.serialize_entry("durable", &info.durable)?;
+        map.serialize_entry("auto_delete", &info.auto_delete)?;
+        map.serialize_entry("exclusive", &info.exclusive)?;
+        map.serialize_entry("arguments", &Later(|| arguments(info)))?;
+        map.serialize_entry("node", self.node)?;
+        map.serialize_entry("state", if info.paused { "paused" } else { "running" })?;
+        if info.kind != QueueType::Classic {
+            map.serialize_entry("leader", self.node)?;
+            map.serialize_entry("members", &[self.node])?;
+            map.serialize_entry("online", &[self.node])?;
+        }
+        if !self.stats.disabled {
+            map.serialize_entry("policy", &policy)?;
+            return self.counting_entries(map);
+        }
+        if let Some(policy) = policy {
+            map.serialize_entry("policy", policy)?;
+        }
+        if self.stats.queue_totals {
+            for ((name, _), value) in LENGTHS.iter().zip(self.lengths().values) {
+                map.serialize_entry(name, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `disable_stats` leaves out.
+    fn counting_entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let info = &self.info;
+        let effective = info.policy.as_deref();
+        let operator = effective.and_then(|effective| effective.operator_policy.as_deref());
+        map.serialize_entry("operator_policy", &operator.map(|policy| &policy.name))?;
+        let none = Map::new();
+        let definition = effective.map_or(&none, |effective| &effective.definition);
+        map.serialize_entry("effective_policy_definition", definition)?;
+        map.serialize_entry("consumers", &info.consumers)?;
+        map.serialize_entry("exclusive_consumer_tag", &info.exclusive_consumer_tag)?;
+        map.serialize_entry("single_active_consumer_tag", &info.single_active_consumer_tag)?;
+        if let Some(limit) = info.delivery_limit {
+            map.serialize_entry("delivery_limit", &limit)?;
+        }
+        let message_stats = self.message_stats();
+        if !message_stats.is_zero() {
+            map.serialize_entry("message_stats", &message_stats)?;
+        }
+        if let Some(MessageBytes { ready, unacknowledged, persistent, .. }) = info.message_bytes {
+            map.serialize_entry("message_bytes", &(ready + unacknowledged))?;
+            map.serialize_entry("message_bytes_ready", &ready)?;
+            map.serialize_entry("message_bytes_unacknowledged", &unacknowledged)?;
+            map.serialize_entry("message_bytes_persistent", &persistent)?;
+        }
+        self.lengths().entries(map)
+    }
+}
+
+impl Serialize for Queue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+impl Serialize for QueueWithConsumers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.queue.entries(&mut map)?;
+        if !self.queue.stats.disabled {
+            map.serialize_entry("consumer_details", &self.consumer_details)?;
+            map.serialize_entry("deliveries", &[(); 0])?;
+            map.serialize_entry("incoming", &[(); 0])?;
+        }
+        if let Some(owner) = &self.owner {
+            map.serialize_entry("owner_pid_details", owner)?;
+        }
+        map.end()
     }
 }
 
 fn list_rows(api: &Api, rows: Vec<QueueInfo>, listing: &Listing) -> ApiResult {
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    let now = Instant::now();
-    listing.reply(rows, |info| queue(info, &api.identity.node, &mut rates, now))
+    let rates = api.rates()?;
+    listing.reply(rows, |info| Queue {
+        seen: rates.of(&Object::Queue(info.id)),
+        info,
+        node: &api.identity.node,
+        stats: listing.stats,
+    })
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
@@ -183,9 +229,14 @@ pub(super) async fn get(
     caller.require_visible_vhost(&vhost)?;
     let info = find(&api, &vhost, &name).await?;
     let consumer_details = consumer::of_queue(&api, &vhost, &name).await?;
-    let mut rates = api.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))?;
-    let queue = queue(info, &api.identity.node, &mut rates, Instant::now());
-    listing.reply_one(&QueueWithConsumers { queue, consumer_details, deliveries: [], incoming: [] })
+    let owner = match info.owner {
+        Some(owner) => connection::at(&api, owner).await?.map(|info| ConnectionDetails::new(&info)),
+        None => None,
+    };
+    let rates = api.rates()?;
+    let seen = rates.of(&Object::Queue(info.id));
+    let queue = Queue { info, node: &api.identity.node, seen, stats: listing.stats };
+    listing.reply_one(&QueueWithConsumers { queue, consumer_details, owner })
 }
 
 pub(super) async fn put(

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use broker_core::admin::{AdminRequest, Definition, DefinitionKey};
 use broker_core::model::user::{HashingAlgorithm, UserDefinition};
 use serde::Serialize;
@@ -78,17 +76,26 @@ pub(super) async fn put(
 pub(super) fn from_fields(name: String, fields: &Fields) -> ApiResult<UserDefinition> {
     let tags = fields.get("tags").or_else(|| fields.get("administrator"));
     let tags = tags.ok_or_else(|| ApiError::bad_request("tags_not_present"))?;
-    let hashing_algorithm: HashingAlgorithm = match fields.get("hashing_algorithm") {
+    let mut hashing_algorithm: HashingAlgorithm = match fields.get("hashing_algorithm") {
         None => HashingAlgorithm::default(),
         Some(algorithm) => serde_json::from_value(algorithm.clone())
             .map_err(|_| ApiError::bad_request(json!(["unknown_hashing_algorithm", algorithm])))?,
     };
     let password_hash = match (fields.text("password_hash")?, fields.text("password")?) {
         (Some(hash), _) => {
-            STANDARD.decode(hash).map_err(|_| ApiError::bad_request(json!(["not_base64", hash])))?;
+            let refused = |reason: String| match reason.as_str() {
+                "not base64" => ApiError::bad_request(json!(["not_base64", hash])),
+                _ => ApiError::bad_request(format!("password_hash of user '{name}': {reason}")),
+            };
+            hashing_algorithm.check_hash(hash).map_err(refused)?;
             hash.to_owned()
         }
-        (None, Some(password)) => hashing_algorithm.hash_password(password.as_bytes(), salt()),
+        (None, Some(password)) => {
+            if hashing_algorithm == HashingAlgorithm::Bcrypt {
+                hashing_algorithm = HashingAlgorithm::default();
+            }
+            hashing_algorithm.hash_password(password.as_bytes(), salt())
+        }
         (None, None) => String::new(),
     };
     Ok(UserDefinition { name, password_hash, hashing_algorithm, tags: parse_tags(tags)? })
