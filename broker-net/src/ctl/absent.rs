@@ -45,7 +45,6 @@ const ABSENT: &[(&str, &str)] = &[
         "the broker has no maintenance mode: stop it",
     ),
     ("message_size_stats", "the sizes of messages are in the metrics: rabbitmq_message_size_bytes"),
-    ("list_node_auth_attempt_stats reset_node_auth_attempt_metrics", "attempts to log in are in the metrics"),
     ("restart_vhost", "a virtual host does not fail by itself"),
     ("enable_feature_flag", "there are no feature flags: all features are on"),
     ("rotate_logs", "This command does not rotate logs anymore [deprecated]"),

@@ -220,6 +220,16 @@ mod tests {
         assert!(matches!(cli.verb, Verb::AddUser { password: Some(password), .. } if password == "p"));
     }
 
+    /// Verbs are written with underscores, flags with hyphens.
+    #[test]
+    fn flags_have_hyphens() {
+        for verb in command().get_subcommands() {
+            for flag in verb.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(!flag.contains('_'), "{} --{flag}", verb.get_name());
+            }
+        }
+    }
+
     #[test]
     fn a_verb_is_either_there_or_absent() {
         for verb in command().get_subcommands() {

@@ -46,9 +46,30 @@ pub(super) fn execute(
             memory_breakdown(client, printer, &node, &unit)?;
         }
         Verb::QuorumStatus { queue } => quorum_status(client, printer, options, &queue)?,
+        Verb::ListNodeAuthAttemptStats { by_source } => attempts(client, printer, by_source)?,
+        Verb::ResetNodeAuthAttemptMetrics => {
+            let node = text(&client.get("/overview?columns=node")?["node"]);
+            printer.say(&format!("Resetting auth attempt metrics on node {node} ..."))?;
+            client.delete(&format!("/auth/attempts/{}", quote(&node)))?;
+        }
         other => return facts(client, printer, other),
     }
     Ok(None)
+}
+
+/// Attempts to log in, by protocol or by the address that they came from.
+fn attempts(client: &Client, printer: &mut Printer, by_source: bool) -> Result<(), Failure> {
+    let node = text(&client.get("/overview?columns=node")?["node"]);
+    printer.say(&format!("Listing authentication\n attempts for node \"{node}\" ..."))?;
+    let (source, by) = if by_source { ("/source", "remote_address") } else { ("", "protocol") };
+    let rows = client.get(&format!("/auth/attempts/{}{source}", quote(&node)))?;
+    let columns = [by, "auth_attempts", "auth_attempts_failed", "auth_attempts_succeeded"];
+    let row = |row: &Value| columns.iter().map(|column| row[column].clone()).collect();
+    let rows: Vec<Vec<Value>> = rows.as_array().into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        printer.nothing()?;
+    }
+    Ok(printer.table(&columns.map(str::to_owned), &rows)?)
 }
 
 /// Single facts.

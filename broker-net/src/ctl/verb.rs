@@ -225,7 +225,7 @@ pub(super) enum Verb {
         #[arg(long, default_value_t = 0)]
         limit: usize,
         /// Time between two, in milliseconds
-        #[arg(long, default_value_t = 0)]
+        #[arg(long = "per-connection-delay", default_value_t = 0)]
         per_connection_delay: u64,
     },
     /// Closes all connections of a user
@@ -242,7 +242,7 @@ pub(super) enum Verb {
         #[arg(long, value_enum, default_value_t = DefinitionsFormat::Json)]
         format: DefinitionsFormat,
         /// Accepted because scripts give it: importing twice is as importing once
-        #[arg(long)]
+        #[arg(long = "skip-if-unchanged")]
         skip_if_unchanged: bool,
     },
     /// Sets the name of the cluster
@@ -285,6 +285,14 @@ pub(super) enum Verb {
     OsEnv,
     /// The command line that the broker has been started with
     CommandLineArguments,
+    /// Attempts to log in, by protocol
+    ListNodeAuthAttemptStats {
+        /// By the addresses whose failures still count
+        #[arg(long = "by-source")]
+        by_source: bool,
+    },
+    /// Counts attempts to log in anew, and refuses nobody for what was
+    ResetNodeAuthAttemptMetrics,
     /// Free space on the disk of the data directory
     DiskInfo,
     /// The one replica of a quorum queue or stream

@@ -128,7 +128,10 @@ fn definitions_go_through_standard_input_and_output() {
     ctl(&one, &["add_vhost", "v"]);
     let exported = run(&one, &["export_definitions", "-"]).stdout;
     let other = Served::start();
-    let mut child = command(&other, &["-q", "import_definitions"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&other, &["-q", "import_definitions", "--skip-if-unchanged"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(&exported).unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(ctl(&other, &["list_vhosts", "-s"]), "/\nv\n");
@@ -225,6 +228,14 @@ fn the_broker_is_reported() {
     assert!(ctl(&api, &["tls_versions", "-q"]).starts_with("tlsv1.3\n"));
     assert!(ctl(&api, &["cipher_suites", "-q"]).contains("AES_256_GCM"));
     assert_eq!(ctl(&api, &["server_version", "-q"]), "4.0.5\n");
+    check_fails(&api, &["ping", "--password", "wrong"], 69, "Not_Authorized");
+    let attempts = ctl(&api, &["-q", "list_node_auth_attempt_stats"]);
+    let titles =
+        "protocol\tauth_attempts\tauth_attempts_failed\tauth_attempts_succeeded\namqp091\t0\t0\t0\nhttp\t";
+    assert!(attempts.starts_with(titles), "{attempts}");
+    assert_eq!(ctl(&api, &["-s", "list_node_auth_attempt_stats", "--by-source"]), "127.0.0.1\t1\t1\t0\n");
+    ctl(&api, &["reset_node_auth_attempt_metrics"]);
+    assert_eq!(ctl(&api, &["-s", "list_node_auth_attempt_stats", "--by-source"]), "");
 }
 
 #[test]
@@ -239,7 +250,10 @@ fn connections_are_closed_in_number() {
         }
         let says = ctl(&api, &["-q", "close_all_connections", "--vhost", "nosuch", "reason"]);
         assert_eq!(says, "Closed 0 connections\n");
-        let says = ctl(&api, &["-q", "close_all_connections", "--global", "--limit", "2", "reason"]);
+        let says = ctl(
+            &api,
+            &["-q", "close_all_connections", "--global", "--limit", "2", "--per-connection-delay", "1", "reason"],
+        );
         assert_eq!(says, "Closed 2 connections\n");
     });
 }
