@@ -1,8 +1,8 @@
 //! Time to live of messages (`x-message-ttl`, `expiration`) and of queues (`x-expires`).
 
 use lapin::BasicProperties;
-use lapin::options::BasicRejectOptions;
-use lapin::types::AMQPValue;
+use lapin::options::{BasicConsumeOptions, BasicRejectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
 use crate::harness::{
@@ -111,6 +111,24 @@ fn requeued_messages_keep_their_time() {
         let message = get(&session, "mortal").await.expect("it lives still");
         message.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
         assert_eq!(body(&next(&mut dead).await), "1");
+    });
+}
+
+#[test]
+fn a_requeued_message_with_an_expiration_keeps_it() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        session.confirm().await;
+        session.declare_with("plain", &[]).await.unwrap();
+        let options = BasicConsumeOptions::default();
+        let consumed = session.basic_consume("plain".into(), "".into(), options, FieldTable::default());
+        let mut consumer = consumed.await.unwrap();
+        assert!(session.put("plain", "1", expiring("0")).await);
+        let message = next(&mut consumer).await;
+        assert_eq!(body(&message), "1");
+        message.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+        assert!(session.put("plain", "2", persistent()).await);
+        assert_eq!(body(&next(&mut consumer).await), "2");
     });
 }
 

@@ -194,7 +194,9 @@ impl Queue {
             return Pump::Idle;
         }
         if self.is_empty() {
-            self.may_expire = self.settings().is_some_and(|settings| settings.message_ttl_ms.is_some());
+            // What is not acknowledged may come back, and has its time still.
+            let held = self.unacked_count() > 0;
+            self.may_expire = held || self.settings().is_some_and(|settings| settings.message_ttl_ms.is_some());
             return Pump::Idle;
         }
         let mut slice = SLICE;
