@@ -87,6 +87,8 @@ fn a_rate_is_right_at_the_first_request() {
     assert!(rate(&check(api.get("exchanges/%2F/x"), 200).body, "publish_in") > 0.0);
     assert!(rate(&check(api.get("channels"), 200).body[0], "publish") > 0.0);
     assert!(rate(&check(api.get("vhosts/%2F"), 200).body, "publish") > 0.0);
+    let received = check(api.get("connections"), 200).body[0]["recv_oct_details"]["rate"].as_f64().unwrap();
+    assert!(received > 0.0);
     drop(publisher);
     check(api.delete("reset"), 204);
     let queue = check(api.get(&format!("queues/%2F/q?{samples}")), 200).body;

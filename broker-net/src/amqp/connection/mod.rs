@@ -225,6 +225,10 @@ impl Connection {
     pub fn handle_input(&mut self, bytes: &[u8], shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) -> Input {
         if bytes.len() > self.presented {
             self.heartbeat.received();
+            if let Some(client) = outputs.client_mut(self.key) {
+                client.socket.recv_cnt += 1;
+                client.socket.recv_oct += (bytes.len() - self.presented) as u64;
+            }
         }
         self.handle_events(shard, outputs, now_ms);
         let mut consumed = 0;
