@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use broker_store::fs::GlommioFs;
 use broker_store::{
-    Catalog, DataDir, Entry, Load, Log, LogKind, LogOptions, Position, QueueId, RecoveredQueue, Run, Seq,
-    StoreError,
+    Catalog, DataDir, Entry, Load, Log, LogKind, LogOptions, PartitionId, Position, QueueId, RecoveredQueue, Run,
+    Seq, StoreError,
 };
 use rustc_hash::FxHashMap;
 
@@ -111,42 +111,12 @@ pub(super) async fn shard(
     definitions: &Definitions,
     now_ms: u64,
 ) -> Result<(Shard, Found), StoreError> {
-    let mut found = Found::default();
-    let mut partitions = Vec::new();
-    let mut recovered = FxHashMap::default();
-    let mut caches = Vec::new();
-    let mut histories = Vec::new();
-    let mut waiting = FxHashMap::default();
     let is_live = definitions.has_queue();
+    let mut logs = FromLogs::default();
     for partition in placement.partitions_of(id) {
-        let options = |kind| LogOptions { body_of: Message::stored_body_bytes, ..LogOptions::new(kind) };
-        let recover = |path, kind| broker_store::recover(fs, path, options(kind), &is_live);
-        let paths = [data_dir.durable_log(partition), data_dir.volatile_log(partition)];
-        let (mut durable, durable_found) = recover(&paths[0], LogKind::Durable).await?;
-        let (volatile, _) = recover(&paths[1], LogKind::Volatile).await?;
-        for damage in &durable_found.damage {
-            tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
-        }
-        found.damaged += durable_found.damage.len() as u64;
-        found.segments += durable_found.segments as u64;
-        for mut queue in durable_found.queues {
-            if queue.queue.lane() == deduplication::LANE {
-                caches.push((partition, queue));
-                continue;
-            }
-            if queue.queue.lane() == history::LANE {
-                histories.push((partition, queue));
-                continue;
-            }
-            found.messages += queue.messages;
-            for (entry, ready_ms) in take_waiting(fs, &mut durable, &mut queue, now_ms).await {
-                waiting.entry(queue.queue.base()).or_insert_with(Vec::new).push((queue.queue, entry, ready_ms));
-            }
-            recovered.entry(queue.queue.base()).or_insert_with(Vec::new).push(queue);
-        }
-        partitions.push(Partition::new(partition, Logs { durable, volatile }));
+        logs.recover(fs, data_dir, partition, &is_live, now_ms).await?;
     }
-    let mut shard = Shard::new(id, placement, partitions);
+    let mut shard = Shard::new(id, placement, std::mem::take(&mut logs.partitions));
     shard.set_now_ms(now_ms);
     shard.topology.default_queue_type = definitions.default_queue_type;
     for change in &definitions.changes {
@@ -155,28 +125,15 @@ pub(super) async fn shard(
         if let Change::QueueDeclared { definition, partition, .. } = change
             && placement.shard_of(*partition) == id
         {
-            let queue = QueueId(definition.id);
-            match definition.kind {
-                QueueType::Stream => {
-                    let found = recovered.remove(&queue).and_then(|lanes| lanes.into_iter().next());
-                    shard.host_stream(queue, *partition, found);
-                }
-                _ => {
-                    let mut machine = machine_of(QueueRef { queue, shard: id }, &mut recovered, now_ms);
-                    for (lane, entry, ready_ms) in waiting.remove(&queue).into_iter().flatten() {
-                        machine.recovered_waiting(lane, &entry, ready_ms);
-                    }
-                    shard.host(queue, *partition, machine);
-                }
-            }
+            logs.host(&mut shard, QueueId(definition.id), definition.kind, *partition);
         }
     }
-    for (partition, lane) in caches {
+    for (partition, lane) in logs.caches {
         let partition = shard.partitions.get_mut(&partition).expect("it was made above");
         let records = records_of(fs, &mut partition.logs.durable, &lane).await;
         shard.caches.recovered(lane.queue, lane.next_seq, &records);
     }
-    for (partition, lane) in histories {
+    for (partition, lane) in logs.histories {
         let partition = shard.partitions.get_mut(&partition).expect("it was made above");
         let mut entries = Vec::new();
         for run in &lane.runs {
@@ -184,12 +141,80 @@ pub(super) async fn shard(
         }
         shard.histories.recovered(lane.queue, lane.next_seq, &entries);
     }
-    recovered.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));
+    logs.lanes.into_values().flatten().for_each(|lane| shard.recovered_lane(lane));
     if id == REGISTRAR {
         let mut ids = definitions.queue_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shard.registrar.queue_ids = std::mem::take(&mut ids);
     }
-    Ok((shard, found))
+    Ok((shard, logs.found))
+}
+
+/// What the logs of a shard's partitions hold.
+#[derive(Default)]
+struct FromLogs {
+    found: Found,
+    partitions: Vec<Partition>,
+    /// What queues and exchanges that hold messages back have, by their numbers.
+    lanes: FxHashMap<QueueId, Vec<RecoveredQueue>>,
+    /// Messages that wait to be delivered again, with their lanes and when they are ready, by queue.
+    waiting: FxHashMap<QueueId, Vec<(QueueId, Entry, u64)>>,
+    caches: Vec<(PartitionId, RecoveredQueue)>,
+    histories: Vec<(PartitionId, RecoveredQueue)>,
+}
+
+impl FromLogs {
+    async fn recover(
+        &mut self,
+        fs: &GlommioFs,
+        data_dir: &DataDir,
+        partition: PartitionId,
+        is_live: &impl Fn(QueueId) -> bool,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let options = |kind| LogOptions { body_of: Message::stored_body_bytes, ..LogOptions::new(kind) };
+        let recover = |path, kind| broker_store::recover(fs, path, options(kind), is_live);
+        let paths = [data_dir.durable_log(partition), data_dir.volatile_log(partition)];
+        let (mut durable, found) = recover(&paths[0], LogKind::Durable).await?;
+        let (volatile, _) = recover(&paths[1], LogKind::Volatile).await?;
+        for damage in &found.damage {
+            tracing::error!(partition = partition.0, "damaged record skipped: {damage}");
+        }
+        self.found.damaged += found.damage.len() as u64;
+        self.found.segments += found.segments as u64;
+        for mut queue in found.queues {
+            match queue.queue.lane() {
+                deduplication::LANE => self.caches.push((partition, queue)),
+                history::LANE => self.histories.push((partition, queue)),
+                _ => {
+                    self.found.messages += queue.messages;
+                    for (entry, ready_ms) in take_waiting(fs, &mut durable, &mut queue, now_ms).await {
+                        let waiting = self.waiting.entry(queue.queue.base()).or_default();
+                        waiting.push((queue.queue, entry, ready_ms));
+                    }
+                    self.lanes.entry(queue.queue.base()).or_default().push(queue);
+                }
+            }
+        }
+        self.partitions.push(Partition::new(partition, Logs { durable, volatile }));
+        Ok(())
+    }
+
+    /// Has the shard host a queue with what the logs have of it.
+    fn host(&mut self, shard: &mut Shard, queue: QueueId, kind: QueueType, partition: PartitionId) {
+        let lanes = self.lanes.remove(&queue);
+        if kind == QueueType::Stream {
+            return shard.host_stream(queue, partition, lanes.and_then(|lanes| lanes.into_iter().next()));
+        }
+        let at = QueueRef { queue, shard: shard.id };
+        let mut machine = match lanes {
+            Some(lanes) => Queue::recovered(at, lanes, shard.now_ms),
+            None => Queue::new(at),
+        };
+        for (lane, entry, ready_ms) in self.waiting.remove(&queue).into_iter().flatten() {
+            machine.recovered_waiting(lane, &entry, ready_ms);
+        }
+        shard.host(queue, partition, machine);
+    }
 }
 
 /// Takes messages out of the runs of a lane that are not to be delivered before some time to come (`x-delayed-retry-type`). Of a run that
@@ -288,12 +313,5 @@ async fn carry_out(fs: &GlommioFs, log: &mut Log) {
     while let Some(op) = log.poll_io() {
         let done = broker_store::perform(fs, op).await;
         log.handle_io(done);
-    }
-}
-
-fn machine_of(at: QueueRef, recovered: &mut FxHashMap<QueueId, Vec<RecoveredQueue>>, now_ms: u64) -> Queue {
-    match recovered.remove(&at.queue) {
-        Some(lanes) => Queue::recovered(at, lanes, now_ms),
-        None => Queue::new(at),
     }
 }
