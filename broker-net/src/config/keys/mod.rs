@@ -242,7 +242,8 @@ mod tests {
     fn unknown_names_are_compared_with_known_ones() {
         assert_eq!(suggestion("hart_beat"), Some("heartbeat"));
         assert_eq!(suggestion("ssl_options.certfil"), Some("ssl_options.certfile"));
-        assert_eq!(suggestion("certfile"), Some("ssl_options.certfile"));
+        assert_eq!(suggestion("cacertfile"), Some("ssl_options.cacertfile"));
+        assert_eq!(suggestion("certfile"), None, "several keys end so");
         assert_eq!(suggestion("xyz"), None);
     }
 }
