@@ -56,7 +56,6 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub async fn request(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
-        let (sender, receiver) = flume::bounded(1);
         let shard = match &request {
             AdminRequest::CloseConnection { connection, .. } => usize::from(connection.shard.0),
             AdminRequest::Move(order) => self.shard_of_queue(&order.vhost, &order.queue).await?,
@@ -66,10 +65,28 @@ impl Admin {
                 let at = self.read_registrar(move |shard, _| shard.shard_of_exchange(&vhost, &exchange)).await?;
                 usize::from(at.0)
             }
-            _ => usize::from(Shard::REGISTRAR.0),
+            _ => return self.begin(request).await,
         };
+        self.send(shard, request).await
+    }
+
+    /// Sends a request that is the registrar's: it is on its way when this returns, and requests are carried out in the order in
+    /// which they were sent. What is returned waits for the answer.
+    pub fn begin(
+        &self,
+        request: AdminRequest,
+    ) -> impl Future<Output = Result<AdminReply, AdminError>> + Send + use<> {
+        self.send(usize::from(Shard::REGISTRAR.0), request)
+    }
+
+    fn send(
+        &self,
+        shard: usize,
+        request: AdminRequest,
+    ) -> impl Future<Output = Result<AdminReply, AdminError>> + Send + use<> {
+        let (sender, receiver) = flume::bounded(1);
         self.probe.call(shard, Call::Request(Box::new(request), sender));
-        receiver.recv_async().await.unwrap_or_else(|_| Err(stopped()))
+        async move { receiver.recv_async().await.unwrap_or_else(|_| Err(stopped())) }
     }
 
     /// [`Self::request`] for a thread that may wait.

@@ -29,7 +29,7 @@ pub(super) async fn audit(request: Request, next: Next) -> Response {
     }
     let method = request.method().clone();
     let user = claimed_user(request.headers()).unwrap_or_default();
-    let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| *address);
+    let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address);
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     let (request, detail) = with_detail(request).await;
     let response = next.run(request).await;

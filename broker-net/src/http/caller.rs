@@ -38,7 +38,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> ApiResult<Self> {
         let credentials = parts.headers.get(header::AUTHORIZATION).and_then(|value| basic(value.as_bytes()));
         let (username, password) = credentials.ok_or_else(ApiError::not_authenticated)?;
-        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.ip());
         let peer = peer.ok_or_else(ApiError::not_authenticated)?;
         let caller = Self::log_in(api, username, password, peer).await?;
         if !accepts_json(&parts.headers) {

@@ -5,10 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,17 +22,39 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::tls::Acceptor;
 
-/// A client that sends nothing for so long is disconnected: it takes the place of another.
+/// A client that sends nothing and takes nothing for so long is disconnected, unless it waits for an answer: it takes the place of
+/// another.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Where it is.
+    pub(super) address: SocketAddr,
+    /// Its requests that have no answer yet.
+    requests: Arc<AtomicUsize>,
+}
 
 impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), requests: Arc::clone(&stream.io().requests) }
     }
+}
+
+/// Stands for a request that has no answer yet.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts the requests of a connection: while one is under way, its client has nothing to send.
+pub(super) async fn count(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    peer.requests.fetch_add(1, Ordering::Relaxed);
+    let _under_way = UnderWay(peer.requests);
+    next.run(request).await
 }
 
 /// Accepts while fewer than the given number of its connections are open.
@@ -42,6 +68,7 @@ pub(super) struct LimitedListener {
 pub(super) struct LimitedStream {
     stream: Socket,
     idle: Pin<Box<Sleep>>,
+    requests: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -96,7 +123,8 @@ impl Listener for LimitedListener {
         // This accept waits and retries when the process is out of files.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         let stream = Socket::new(stream, self.acceptor.as_ref());
-        (LimitedStream { stream, idle: Box::pin(sleep(IDLE_TIMEOUT)), _permit: permit }, peer)
+        let idle = Box::pin(sleep(IDLE_TIMEOUT));
+        (LimitedStream { stream, idle, requests: Arc::default(), _permit: permit }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -117,8 +145,12 @@ impl AsyncRead for LimitedStream {
         };
         if read.is_ready() {
             self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
-        } else if self.idle.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        while read.is_pending() && self.idle.as_mut().poll(context).is_ready() {
+            if self.requests.load(Ordering::Relaxed) == 0 {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
         read
     }
@@ -126,7 +158,9 @@ impl AsyncRead for LimitedStream {
 
 impl AsyncWrite for LimitedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_open(context))?.poll_write(context, bytes)
+        let written = ready!(ready!(self.stream.poll_open(context))?.poll_write(context, bytes))?;
+        self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,11 +2,12 @@
 //!
 //! An import makes what is not there and replaces what is; nothing is deleted, and doing it twice is as doing it once.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use broker_core::admin::{Admin, AdminRequest, BROKER, Definition};
+use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest, BROKER, Definition};
 use broker_core::model::parameter::{GlobalParameterDefinition, ParameterDefinition};
 use broker_core::session::Command;
 use serde::Serialize;
@@ -266,21 +267,24 @@ impl Import<'_> {
             let put = self.put(Definition::Policy(policy)).await;
             put.map_err(|error| error.with_context(&shown))?;
         }
+        let mut window = Window::default();
         for fields in objects(fields, "exchanges")? {
             let name = fields.required_text("name")?.to_owned();
-            self.command(&fields, exchange::declare(name, &fields)?).await?;
+            window.push(self.command(&fields, exchange::declare(name, &fields)?)?).await?;
         }
         for fields in objects(fields, "queues")? {
             let name = fields.required_text("name")?.to_owned();
-            self.command(&fields, queue::declare(name, &fields)?).await?;
+            window.push(self.command(&fields, queue::declare(name, &fields)?)?).await?;
         }
+        // What is bound has to be there.
+        window.settle(0).await?;
         for fields in objects(fields, "bindings")? {
             // The bindings to the default exchange are there with their queues.
             if !fields.required_text("source")?.is_empty() {
-                self.command(&fields, binding::bind_command(&fields)?).await?;
+                window.push(self.command(&fields, binding::bind_command(&fields)?)?).await?;
             }
         }
-        Ok(())
+        window.settle(0).await
     }
 
     /// 400 if something is to be put into a virtual host that neither exists nor is defined here.
@@ -345,18 +349,14 @@ impl Import<'_> {
     }
 
     async fn put(&self, definition: Definition) -> ApiResult<()> {
-        self.request(AdminRequest::Put(definition)).await
+        imported(self.admin.request(AdminRequest::Put(definition)).await)
     }
 
     /// Declares or binds. An administrator's import needs no permissions in the virtual host.
-    async fn command(&self, fields: &Fields, command: Command) -> ApiResult<()> {
+    fn command(&self, fields: &Fields, command: Command) -> ApiResult<Answer> {
         let vhost = self.vhost_of(fields)?;
-        self.request(AdminRequest::Command { user: BROKER.to_owned(), vhost, command }).await
-    }
-
-    async fn request(&self, request: AdminRequest) -> ApiResult<()> {
-        let reply = self.admin.request(request).await;
-        reply.map(drop).map_err(|error| ApiError::from(error).or_bad_request())
+        let request = AdminRequest::Command { user: BROKER.to_owned(), vhost, command };
+        Ok(Box::pin(self.admin.begin(request)))
     }
 
     /// Where an object goes. What the definitions themselves bring is there by now.
@@ -366,6 +366,36 @@ impl Import<'_> {
             None => Ok(fields.required_text("vhost")?.to_owned()),
         }
     }
+}
+
+/// Objects of an import that are on their way at the same time: the catalog commits them together.
+const WINDOW: usize = 1024;
+
+/// The answer to a request, yet to come.
+type Answer = Pin<Box<dyn Future<Output = Result<AdminReply, AdminError>> + Send>>;
+
+/// Requests that have no answer yet, in order.
+#[derive(Default)]
+struct Window(VecDeque<Answer>);
+
+impl Window {
+    async fn push(&mut self, answer: Answer) -> ApiResult<()> {
+        self.0.push_back(answer);
+        self.settle(WINDOW).await
+    }
+
+    /// Waits until at most `left` have no answer. An error is that of the first that was refused.
+    async fn settle(&mut self, left: usize) -> ApiResult<()> {
+        while self.0.len() > left {
+            let Some(answer) = self.0.pop_front() else { break };
+            imported(answer.await)?;
+        }
+        Ok(())
+    }
+}
+
+fn imported(reply: Result<AdminReply, AdminError>) -> ApiResult<()> {
+    reply.map(drop).map_err(|error| ApiError::from(error).or_bad_request())
 }
 
 /// The objects of a list of the definitions; none if the list is not there.

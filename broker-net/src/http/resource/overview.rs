@@ -271,7 +271,7 @@ struct Login {
 /// Answers a form with `username` and `password`: 200 if they are right.
 pub(super) async fn login(
     State(api): State<Arc<Api>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     body: Bytes,
 ) -> ApiResult {
     let form = std::str::from_utf8(&body).ok().and_then(|form| format!("/?{form}").parse().ok());
