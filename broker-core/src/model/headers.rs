@@ -82,6 +82,16 @@ impl<'a> HeaderValue<'a> {
         Some(self.bytes.iter().fold(start, |value: i128, byte| (value << 8) | i128::from(*byte)))
     }
 
+    /// A float of either width.
+    #[must_use]
+    pub fn as_float(self) -> Option<f64> {
+        match self.kind {
+            b'f' => Some(f32::from_be_bytes(self.bytes.try_into().ok()?).into()),
+            b'd' => Some(f64::from_be_bytes(self.bytes.try_into().ok()?)),
+            _ => None,
+        }
+    }
+
     /// A boolean.
     #[must_use]
     pub fn as_bool(self) -> Option<bool> {

@@ -25,6 +25,7 @@ mod durability;
 mod exchange;
 mod harness;
 mod hash_exchange;
+mod jms_topic;
 mod login;
 mod moving;
 mod notify;

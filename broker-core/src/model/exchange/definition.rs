@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::history::{self, History};
-use super::{ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeType, hash, headers, is_reserved, random};
+use super::{ALTERNATE_EXCHANGE, DEFAULT_EXCHANGE, ExchangeType, hash, headers, is_reserved, jms_topic, random};
 use crate::error::{ChannelCode, ChannelError};
 use crate::ids::QueueId;
 use crate::model::arguments::{check_arguments, check_field, type_name};
@@ -81,6 +81,7 @@ impl ExchangeDefinition {
             | ExchangeType::Fanout
             | ExchangeType::Topic
             | ExchangeType::Headers
+            | ExchangeType::JmsTopic
             | ExchangeType::ModulusHash
             | ExchangeType::Random
             | ExchangeType::LocalRandom
@@ -112,6 +113,7 @@ impl ExchangeDefinition {
     pub fn check_binding(&self, binding: &BindingDefinition) -> Result<(), ChannelError> {
         match self.routing_type() {
             ExchangeType::Headers => headers::check_binding(&binding.arguments),
+            ExchangeType::JmsTopic => jms_topic::check_binding(binding),
             ExchangeType::ConsistentHash => hash::check_weight(&binding.routing_key),
             ExchangeType::LocalRandom => random::check_local_binding(binding),
             ExchangeType::Direct

@@ -40,6 +40,9 @@ pub enum ExchangeType {
     /// Always, and for queues that are bound later too.
     #[serde(rename = "x-recent-history")]
     RecentHistory,
+    /// The binding's selector is true of the message's headers.
+    #[serde(rename = "x-jms-topic")]
+    JmsTopic,
     /// Always, but for messages that came before.
     #[serde(rename = "x-message-deduplication")]
     MessageDeduplication,
@@ -47,7 +50,7 @@ pub enum ExchangeType {
 
 impl ExchangeType {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -58,6 +61,7 @@ impl ExchangeType {
         Self::LocalRandom,
         Self::DelayedMessage,
         Self::RecentHistory,
+        Self::JmsTopic,
         Self::MessageDeduplication,
     ];
 
@@ -75,6 +79,7 @@ impl ExchangeType {
             Self::LocalRandom => "x-local-random",
             Self::DelayedMessage => "x-delayed-message",
             Self::RecentHistory => "x-recent-history",
+            Self::JmsTopic => "x-jms-topic",
             Self::MessageDeduplication => "x-message-deduplication",
         }
     }

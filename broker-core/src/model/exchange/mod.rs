@@ -23,6 +23,7 @@ mod fanout;
 pub(crate) mod hash;
 mod headers;
 pub mod history;
+mod jms_topic;
 mod kind;
 mod random;
 mod topic;
@@ -143,6 +144,7 @@ pub(crate) enum ExchangeIndex {
     Fanout,
     Topic(topic::TopicIndex),
     Headers(headers::HeadersIndex),
+    JmsTopic(jms_topic::JmsTopicIndex),
     ConsistentHash(hash::ConsistentHashIndex),
     ModulusHash(hash::ModulusHashIndex),
     Random,
@@ -169,6 +171,7 @@ impl ExchangeIndex {
             | ExchangeType::MessageDeduplication => Self::Fanout,
             ExchangeType::Topic => Self::Topic(topic::TopicIndex::default()),
             ExchangeType::Headers => Self::Headers(headers::HeadersIndex::default()),
+            ExchangeType::JmsTopic => Self::JmsTopic(jms_topic::JmsTopicIndex::default()),
             ExchangeType::ConsistentHash => {
                 Self::ConsistentHash(hash::ConsistentHashIndex::new(&definition.arguments))
             }
@@ -182,7 +185,7 @@ impl ExchangeIndex {
     pub(crate) fn depends_on_message(&self) -> bool {
         match self {
             Self::Direct(_) | Self::Fanout | Self::Topic(_) | Self::ModulusHash(_) => false,
-            Self::Headers(_) | Self::Random => true,
+            Self::Headers(_) | Self::JmsTopic(_) | Self::Random => true,
             Self::ConsistentHash(index) => index.depends_on_message(),
         }
     }
@@ -205,6 +208,7 @@ impl ExchangeIndex {
                 return index.insert(id, routing_key, hash::hash_of(destination.as_bytes()));
             }
             Self::Headers(index) => index.insert(id, arguments),
+            Self::JmsTopic(index) => index.insert(id, arguments),
             Self::ModulusHash(index) => index.insert(id, hash::hash_of(destination.as_bytes())),
             Self::Fanout | Self::Random => {}
         }
@@ -218,6 +222,7 @@ impl ExchangeIndex {
             Self::Topic(index) => return index.remove(routing_key, place),
             Self::ConsistentHash(index) => return index.remove(place),
             Self::Headers(index) => index.remove(id),
+            Self::JmsTopic(index) => index.remove(id),
             Self::ModulusHash(index) => index.remove(id),
             Self::Fanout | Self::Random => {}
         }
@@ -243,6 +248,7 @@ impl ExchangeIndex {
             }
             Self::Headers(index) if index.is_empty() => {}
             Self::Headers(index) => index.find(input.headers(), found),
+            Self::JmsTopic(index) => index.find(input, found),
             Self::ConsistentHash(index) => index.find(input, found),
             Self::ModulusHash(index) => index.find(input.routing_key(), found),
             Self::Random => random::find(input.draw, all, found),

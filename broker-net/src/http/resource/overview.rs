@@ -151,6 +151,7 @@ pub(super) fn exchange_types() -> Vec<ExchangeType> {
         ("topic", "AMQP topic exchange, as per the AMQP specification"),
         ("x-consistent-hash", "Consistent Hashing Exchange"),
         ("x-delayed-message", "Delayed Message Exchange."),
+        ("x-jms-topic", "JMS selector exchange"),
         ("x-local-random", "Picks one random local binding (queue) to route via (to)."),
         ("x-modulus-hash", "Modulus Hashing Exchange"),
         ("x-random", "Randomly picks a binding (queue) to route via (to)."),
