@@ -14,7 +14,7 @@ use amq_protocol::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{
-    load::Load,
+    load::{Load, field_table},
     wire::{CHANNEL, short_string, take_method, write_method},
 };
 
@@ -148,11 +148,11 @@ impl Client {
                 auto_delete: false,
                 internal: false,
                 nowait: false,
-                arguments: FieldTable::default(),
+                arguments: field_table(&load.exchange_arguments)?,
             };
             self.call(AMQPClass::Exchange(exchange::AMQPMethod::Declare(declare)))?;
         }
-        let arguments = load.queue_argument_table()?;
+        let arguments = field_table(&load.queue_arguments)?;
         for queue in &load.queues {
             let declare = queue::Declare {
                 queue: short_string("a queue's name", queue)?,

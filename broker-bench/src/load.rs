@@ -62,6 +62,10 @@ pub struct Load {
     pub auto_delete: bool,
     /// Arguments of queue.declare: name and value; whole numbers, `true` and `false` are sent as such.
     pub queue_arguments: Vec<(String, String)>,
+    /// Arguments of exchange.declare, as those of the queues.
+    pub exchange_arguments: Vec<(String, String)>,
+    /// Headers of messages, as arguments of the queues. With some, what is in the queues is not compared with what was confirmed.
+    pub headers: Vec<(String, String)>,
     /// Queues and exchange exist and stay: they are not declared, purged or deleted.
     pub predeclared: bool,
     /// Queues are purged before.
@@ -105,6 +109,8 @@ impl Default for Load {
             spread: false,
             auto_delete: false,
             queue_arguments: Vec::new(),
+            exchange_arguments: Vec::new(),
+            headers: Vec::new(),
             predeclared: false,
             purge: true,
             keep: false,
@@ -185,19 +191,20 @@ impl Load {
         (consumer..queues).step_by(self.consumers).collect()
     }
 
-    /// The arguments of queue.declare.
-    pub(crate) fn queue_argument_table(&self) -> Result<FieldTable> {
-        let mut table = FieldTable::default();
-        for (name, value) in &self.queue_arguments {
-            let value = match (value.parse::<i64>(), value.parse::<bool>()) {
-                (Ok(number), _) => AMQPValue::LongLongInt(number),
-                (_, Ok(flag)) => AMQPValue::Boolean(flag),
-                _ => AMQPValue::LongString(LongString::from(value.as_str())),
-            };
-            table.insert(short_string("an argument's name", name)?, value);
-        }
-        Ok(table)
+}
+
+/// A table of what was given as texts.
+pub(crate) fn field_table(pairs: &[(String, String)]) -> Result<FieldTable> {
+    let mut table = FieldTable::default();
+    for (name, value) in pairs {
+        let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Ok(number), _) => AMQPValue::LongLongInt(number),
+            (_, Ok(flag)) => AMQPValue::Boolean(flag),
+            _ => AMQPValue::LongString(LongString::from(value.as_str())),
+        };
+        table.insert(short_string("an argument's name", name)?, value);
     }
+    Ok(table)
 }
 
 #[cfg(test)]

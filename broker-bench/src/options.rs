@@ -8,8 +8,10 @@ use clap::{ArgAction, Parser};
 use crate::{load::Load, scenario::Scenario};
 
 /// PerfTest's short options of several letters, which clap does not know.
-const SHORT_NAMES: [(&str, &str); 5] = [
+const SHORT_NAMES: [(&str, &str); 7] = [
     ("-ad", "--auto-delete"),
+    ("-ea", "--exchange-args"),
+    ("-mh", "--message-headers"),
     ("-qa", "--queue-args"),
     ("-qp", "--queue-pattern"),
     ("-qpf", "--queue-pattern-from"),
@@ -105,6 +107,12 @@ pub struct Options {
     /// Arguments of the queues, as key=value,key=value [short: -qa]
     #[arg(long, value_delimiter = ',', value_parser = key_value)]
     queue_args: Vec<(String, String)>,
+    /// Arguments of the exchange, as key=value,key=value [short: -ea]
+    #[arg(long, value_delimiter = ',', value_parser = key_value)]
+    exchange_args: Vec<(String, String)>,
+    /// Headers of messages, as key=value,key=value [short: -mh]
+    #[arg(long, value_delimiter = ',', value_parser = key_value)]
+    message_headers: Vec<(String, String)>,
     /// Queues and exchange exist: do not declare, purge or delete them
     #[arg(short = 'p', long)]
     predeclared: bool,
@@ -183,6 +191,8 @@ impl Options {
             spread: self.spread,
             auto_delete: self.auto_delete,
             queue_arguments: self.queue_args.clone(),
+            exchange_arguments: self.exchange_args.clone(),
+            headers: self.message_headers.clone(),
             predeclared: self.predeclared,
             purge: !self.no_purge,
             drain_seconds: self.drain,

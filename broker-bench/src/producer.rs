@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     body::{STAMP_BYTES, Stamp, padding},
-    load::{Load, Route},
+    load::{Load, Route, field_table},
     pace::Pace,
     score::Score,
     wire::{
@@ -156,6 +156,8 @@ impl Target {
         };
         let properties = BasicProperties::default();
         let properties = if load.persistent { properties.with_delivery_mode(2) } else { properties };
+        let headers = (!load.headers.is_empty()).then(|| field_table(&load.headers)).transpose()?;
+        let properties = headers.into_iter().fold(properties, BasicProperties::with_headers);
         let fan_out = u64::try_from(routes[route].queues.len())?;
         Ok(Self { route, fan_out, head: publish_head(publish, properties, load.size)? })
     }

@@ -144,7 +144,7 @@ fn failures(engine: &Engine<'_>, outcome: Result<()>, judges_loss: bool) -> Vec<
 fn finish(load: &Load, uri: &AMQPUri, report: &mut Report) -> Result<()> {
     let mut control = Client::connect(uri, "ringmq-bench control")?;
     let countable = load.consumers == 0 && load.confirm_window.is_some() && load.purge && !load.predeclared;
-    if countable && report.passed() && load.queue_arguments.is_empty() {
+    if countable && report.passed() && load.queue_arguments.is_empty() && load.headers.is_empty() {
         let mut ready = 0;
         for queue in &load.queues {
             ready += control.message_count(queue)?;

@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("fuzz smoke", |workspace| Fuzz::smoke().run(workspace)),
     ("crash smoke", |workspace| Crash::smoke().run(workspace)),
     ("backlog smoke", |workspace| Backlog::smoke().run(workspace)),
+    ("delayed smoke", |workspace| Backlog::delayed_smoke().run(workspace)),
     ("bench smoke", bench),
     ("dist smoke", |workspace| Dist::smoke().run(workspace)),
 ];
