@@ -190,7 +190,6 @@ impl Load {
         }
         (consumer..queues).step_by(self.consumers).collect()
     }
-
 }
 
 /// A table of what was given as texts.
