@@ -161,10 +161,8 @@ impl Shard {
         let hosted = &mut self.queues[slot as usize];
         let address = ChannelAddress { shard: ask.reply_to.shard, channel: ask.channel };
         match &ask.question {
-            Question::Counts { declare } => {
-                if declare.is_some() {
-                    hosted.machine.touch();
-                }
+            Question::Counts { .. } => {
+                hosted.machine.touch();
                 let answer = Answer::QueueDeclareOk {
                     queue: Arc::clone(&ask.name),
                     message_count: wire_count(hosted.machine.message_count()),

@@ -1,5 +1,7 @@
 //! Time to live of messages (`x-message-ttl`, `expiration`) and of queues (`x-expires`).
 
+use std::time::Duration;
+
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -15,6 +17,14 @@ const LONG_MS: i64 = 3_600_000;
 
 fn ttl(milliseconds: i64) -> (&'static str, AMQPValue) {
     ("x-message-ttl", AMQPValue::LongLongInt(milliseconds))
+}
+
+/// Until the queue is gone. Looking at it this way does not use it.
+async fn wait_until_gone(broker: &Broker, queue: &str) {
+    let management = Management::new(broker.http);
+    while management.get(&format!("queues/%2F/{queue}")).status == 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn expiring(milliseconds: &str) -> BasicProperties {
@@ -78,7 +88,7 @@ fn an_expired_message_behind_a_live_one_is_counted_and_never_delivered() {
         assert!(session.put("mortal", "mortal", expiring("1")).await);
         // Long after it has expired.
         session.declare_with("clock", &[("x-expires", AMQPValue::LongInt(50))]).await.unwrap();
-        while session.try_passive("clock").await {}
+        wait_until_gone(broker, "clock").await;
         assert_eq!(message_count(&session, "mortal").await, 2);
         let mut dead = session.listen("dead").await;
         assert_eq!(body(&get(&session, "mortal").await.expect("the live one")), "live");
@@ -164,10 +174,28 @@ fn an_unused_queue_expires_and_a_used_one_does_not() {
         session.declare_with("consumed", &[]).await.unwrap();
         let consumer = session.listen("consumed").await;
         let_expire(broker, "consumed");
-        while session.try_passive("unused").await {}
+        wait_until_gone(broker, "unused").await;
         assert!(session.try_passive("consumed").await);
         session.basic_cancel(consumer.tag(), lapin::options::BasicCancelOptions::default()).await.unwrap();
-        while session.try_passive("consumed").await {}
+        wait_until_gone(broker, "consumed").await;
+    });
+}
+
+#[test]
+fn a_passive_declare_uses_the_queue() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        let management = Management::new(broker.http);
+        // Long enough for a slow machine between two declares.
+        let expires = [("x-expires", AMQPValue::LongInt(1500))];
+        for queue in ["q", "clock"] {
+            session.declare_with(queue, &expires).await.unwrap();
+        }
+        while management.get("queues/%2F/clock").status == 200 {
+            assert!(session.try_passive("q").await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(session.try_passive("q").await);
     });
 }
 
@@ -211,6 +239,6 @@ fn an_unused_queue_expires_after_kill_9_too() {
         let_expire(broker, "q");
         broker.crash();
         let session = broker.open().await;
-        while session.try_passive("q").await {}
+        wait_until_gone(broker, "q").await;
     });
 }
