@@ -13,6 +13,7 @@ use crate::model::headers::{BCC, sender_selected, without};
 use crate::model::message::{Message, Stamp, Traits};
 use crate::model::permission::Access;
 use crate::model::properties::Properties;
+use crate::model::queue::settings::QueueType;
 use crate::model::reply_to::{is_pseudo_queue, with_reply_to};
 use crate::session::{Caller, Publish, Published, Sessions};
 
@@ -22,15 +23,23 @@ const STORED_OVERHEAD: usize = 32;
 /// Where a message goes whose transaction is not committed yet.
 #[derive(Debug)]
 pub struct Prepared {
-    queues: Box<[QueueId]>,
+    queues: Box<[Routee]>,
     held_back: Box<[QueueId]>,
+}
+
+/// A queue that gets a message at the commit.
+#[derive(Clone, Copy, Debug)]
+struct Routee {
+    queue: QueueId,
+    /// The commit fails if it is deleted by then.
+    classic: bool,
 }
 
 impl Prepared {
     /// Bytes that it holds on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        (self.queues.len() + self.held_back.len()) * size_of::<QueueId>()
+        size_of_val(&*self.queues) + size_of_val(&*self.held_back)
     }
 }
 
@@ -79,12 +88,16 @@ impl Shard {
         if let (Some(headers), true, []) = (properties.headers, selected.has_bcc, routed.held_back.as_slice()) {
             rewritten = Some(without(encoded, headers, BCC));
         }
-        let queues = routed.targets.iter().map(|target| target.queue).collect();
+        let routee = |target: &Target| {
+            let row = self.topology.queue(target.queue);
+            Routee { queue: target.queue, classic: row.is_some_and(|row| row.kind == QueueType::Classic) }
+        };
+        let queues = routed.targets.iter().map(routee).collect();
         Ok((Prepared { queues, held_back: routed.held_back.into() }, rewritten))
     }
 
     /// Gives a message to the queues that [`prepare`](Self::prepare) found, those that are still there. It came to somebody if
-    /// there was a queue then.
+    /// there was a queue then; if a classic one has been deleted since, it is refused by that one, and the others get it (RabbitMQ).
     pub fn publish_prepared(
         &mut self,
         sessions: &mut impl Sessions,
@@ -96,7 +109,14 @@ impl Shard {
         let properties = Properties::parse(message.properties).unwrap_or_default();
         let traits = Traits::of(&properties);
         let confirm: Confirm = publish.confirm.map(|seq| (self.id, caller.channel, seq));
-        let mut targets: Vec<Target> = prepared.queues.iter().filter_map(|queue| self.target(*queue)).collect();
+        let mut lost = false;
+        let mut targets = Vec::with_capacity(prepared.queues.len());
+        for routee in &prepared.queues {
+            match self.target(routee.queue) {
+                Some(target) => targets.push(target),
+                None => lost |= routee.classic,
+            }
+        }
         targets.sort_unstable_by_key(|target| (target.shard, target.partition, target.queue));
         if self.topology.find_exchange(caller.vhost, message.exchange).is_some() {
             let counted_at = self.exchange_counts.place(caller.vhost, message.exchange);
@@ -106,12 +126,14 @@ impl Shard {
             let held_back = prepared.held_back.to_vec();
             let routed = Routed { targets: targets.into(), held_back, cacheable: false };
             self.stats.messages_routed += 1;
-            return self.hold_back(sessions, &routed, message, traits, confirm);
+            let published = self.hold_back(sessions, &routed, message, traits, confirm);
+            return Published { refused: published.refused || lost, ..published };
         }
         if targets.is_empty() && !prepared.queues.is_empty() {
-            return Published { routed: true, pending_confirms: 0, refused: false };
+            return Published { routed: true, pending_confirms: 0, refused: lost };
         }
-        self.distribute(sessions, &targets, message, traits, confirm, publish.mandatory)
+        let published = self.distribute(sessions, &targets, message, traits, confirm, publish.mandatory);
+        Published { refused: published.refused || lost, ..published }
     }
 
     /// Begins a commit of these messages, which have `bytes` bytes altogether: what follows until [`end_commit`](Self::end_commit)
@@ -127,7 +149,7 @@ impl Shard {
             if !prepared.held_back.is_empty() {
                 return None;
             }
-            for row in prepared.queues.iter().filter_map(|queue| self.topology.queue(*queue)) {
+            for row in prepared.queues.iter().filter_map(|routee| self.topology.queue(routee.queue)) {
                 if found.is_some_and(|partition| partition != row.partition) {
                     return None;
                 }

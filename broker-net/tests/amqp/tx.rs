@@ -203,7 +203,7 @@ fn an_unknown_tag_is_told_at_the_ack() {
 fn a_message_goes_where_it_was_routed_when_it_was_published() {
     scenario(async |broker| {
         let session = broker.open().await;
-        for name in ["before", "after", "deleted"] {
+        for name in ["before", "after"] {
             declare(&session, name).await;
         }
         let bind = async |name: &str| {
@@ -211,14 +211,39 @@ fn a_message_goes_where_it_was_routed_when_it_was_published() {
             session.queue_bind(name.into(), "amq.direct".into(), "k".into(), options, none).await.unwrap();
         };
         bind("before").await;
-        bind("deleted").await;
         session.tx_select().await.unwrap();
         publish(&session, "amq.direct", "k", "m").await;
         bind("after").await;
-        session.queue_delete("deleted".into(), QueueDeleteOptions::default()).await.unwrap();
         session.tx_commit().await.unwrap();
         assert_eq!(message_count(&session, "before").await, 1);
         assert_eq!(message_count(&session, "after").await, 0);
+    });
+}
+
+#[test]
+fn a_classic_queue_that_is_deleted_before_the_commit_fails_it_406_and_others_get_the_message() {
+    scenario(async |broker| {
+        let other = broker.open().await;
+        for (kind, text) in [("classic", Some("PRECONDITION_FAILED - partial tx completion")), ("quorum", None)] {
+            declare(&other, "kept").await;
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            let arguments = table([("x-queue-type", long_string(kind))]);
+            other.queue_declare("deleted".into(), options, arguments).await.unwrap();
+            for name in ["kept", "deleted"] {
+                let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+                other.queue_bind(name.into(), "amq.fanout".into(), "".into(), options, none).await.unwrap();
+            }
+            let session = broker.open().await;
+            session.tx_select().await.unwrap();
+            publish(&session, "amq.fanout", "k", kind).await;
+            other.queue_delete("deleted".into(), QueueDeleteOptions::default()).await.unwrap();
+            let committed = session.tx_commit().await;
+            match text {
+                Some(text) => assert_eq!(error_of(committed), (406, text.to_owned())),
+                None => committed.unwrap(),
+            }
+            assert_eq!(other.drain("kept").await, [kind]);
+        }
     });
 }
 
