@@ -238,7 +238,7 @@ fn an_unused_queue_expires_after_kill_9_too() {
         let _consumer = session.listen("q").await;
         let_expire(broker, "q");
         broker.crash();
-        let session = broker.open().await;
+        let _session = broker.open().await;
         wait_until_gone(broker, "q").await;
     });
 }
