@@ -213,7 +213,8 @@ fn recover_async_brings_messages_back_without_an_answer() {
             raw.next().expect("the message");
         }
         raw.send(1, &basic(Basic::RecoverAsync(RecoverAsync { requeue: true })));
-        raw.open_channel(2);
+        // The queue may be on another shard than the connection.
+        session.wait_for_count("q", 1).await;
         let message = get(&session, "q").await.expect("it is back");
         assert_eq!((body(&message), message.redelivered), ("1", true));
         raw.send(1, &basic(Basic::RecoverAsync(RecoverAsync { requeue: false })));
