@@ -5,6 +5,9 @@
 /// written some. A message larger than the window is sent alone.
 pub const CONSUMER_WINDOW_BYTES: u32 = 256 * 1024;
 
+/// The room of a channel without a limit of its own, in messages: more than are ever delivered.
+pub const UNLIMITED_ROOM: i64 = i64::MAX / 2;
+
 /// What a delivery takes of the window beyond its body and properties.
 pub const DELIVERY_OVERHEAD_BYTES: u32 = 128;
 

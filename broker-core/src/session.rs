@@ -99,8 +99,8 @@ pub enum Command {
         exclusive: bool,
         /// Unacknowledged messages that this consumer may hold; 0 is no limit.
         prefetch_count: u16,
-        /// The channel has a limit of its own too, which not every queue type supports.
-        global_prefetch: bool,
+        /// The channel has a limit of its own too, which not every queue type supports: messages that it has room for now.
+        room: Option<u32>,
         arguments: FieldTable,
     },
     BasicCancel {

@@ -14,6 +14,7 @@ use crate::error::{AmqpError, ChannelCode};
 use crate::ids::{
     ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId, ShardId,
 };
+use crate::limits::UNLIMITED_ROOM;
 use crate::model::consume_arguments::ConsumeArguments;
 use crate::model::queue::consumer::{ChannelAddress, Consumer};
 use crate::model::queue::settings::{QueueSettings, QueueType};
@@ -90,6 +91,37 @@ impl Shard {
             return self.return_stream_window(sessions, address, consumer, bytes);
         };
         if self.queues[slot as usize].machine.return_window(address, consumer, bytes) {
+            self.pump(sessions, slot);
+        }
+    }
+
+    /// Tells a consumer's queue that the channel, whose consumers are limited together, has room for `more` messages more than it said
+    /// before; fewer if that is negative. Without a limit it is [`UNLIMITED_ROOM`](crate::limits::UNLIMITED_ROOM).
+    pub fn add_room(
+        &mut self,
+        sessions: &mut impl Sessions,
+        channel: ChannelKey,
+        consumer: ConsumerRef,
+        more: i64,
+    ) {
+        if consumer.queue.shard == self.id {
+            let address = ChannelAddress { shard: self.id, channel };
+            self.add_room_here(sessions, address, consumer, more);
+        } else {
+            self.peers.batch(consumer.queue.shard).push(Op::AddRoom { channel, consumer, more });
+        }
+    }
+
+    pub(super) fn add_room_here(
+        &mut self,
+        sessions: &mut impl Sessions,
+        address: ChannelAddress,
+        consumer: ConsumerRef,
+        more: i64,
+    ) {
+        if let Some(&slot) = self.slots.get(&consumer.queue.queue)
+            && self.queues[slot as usize].machine.add_room(address, consumer, more)
+        {
             self.pump(sessions, slot);
         }
     }
@@ -197,7 +229,7 @@ impl Shard {
     }
 
     fn consume(&mut self, sessions: &mut impl Sessions, slot: u32, address: ChannelAddress, ask: &Ask) {
-        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments } =
+        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, room, arguments } =
             &ask.question
         else {
             return;
@@ -237,6 +269,9 @@ impl Shard {
         self.note_interest(address, id);
         let queue = QueueRef { queue: id, shard: self.id };
         let consumer = ConsumerRef { consumer: *consumer, slot: at, queue };
+        if let Some(room) = room {
+            self.queues[slot as usize].machine.add_room(address, consumer, i64::from(*room) - UNLIMITED_ROOM);
+        }
         self.answer(sessions, ask.reply_to, Answer::BasicConsumeOk { consumer, timeout_ms });
         self.pump(sessions, slot);
     }

@@ -49,6 +49,11 @@ pub(super) enum Op {
         tokens: Span,
         settlement: Settlement,
     },
+    AddRoom {
+        channel: ChannelKey,
+        consumer: ConsumerRef,
+        more: i64,
+    },
     ReturnWindow {
         channel: ChannelKey,
         consumer: ConsumerRef,
@@ -152,6 +157,7 @@ pub(super) enum Question {
         no_ack: bool,
         exclusive: bool,
         prefetch_count: u16,
+        room: Option<u32>,
         arguments: Option<Arc<FieldTable>>,
     },
     Cancel {

@@ -104,11 +104,11 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
                 Some(_) => planner.use_queue(queue),
             }
         }
-        Command::BasicConsume { queue, global_prefetch, .. } => {
+        Command::BasicConsume { queue, room, .. } => {
             planner.permit(Access::Read, planner.queue(queue))?;
             let planned = planner.use_queue(queue)?;
             match topology.find_queue(who.vhost, queue) {
-                Some((_, row)) if *global_prefetch && row.kind != QueueType::Classic => {
+                Some((_, row)) if room.is_some() && row.kind != QueueType::Classic => {
                     let text = format!("{} does not support global qos", planner.queue(queue));
                     Err(ConnectionCode::NotImplemented.error(text).into())
                 }

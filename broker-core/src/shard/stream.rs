@@ -314,7 +314,7 @@ impl Shard {
 
     /// RabbitMQ's checks, in its order, and the new consumer.
     fn consume_stream(&mut self, slot: u32, address: ChannelAddress, ask: &Ask) -> Result<ConsumerRef, AmqpError> {
-        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments } =
+        let Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments, .. } =
             &ask.question
         else {
             return Err(ConnectionCode::InternalError.error("no consumer".to_owned()).into());

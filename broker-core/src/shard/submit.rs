@@ -144,10 +144,19 @@ fn client_command(caller: Caller<'_>, command: Command) -> ClientCommand {
 /// What a command that got past [`plan::plan`] asks of its queue.
 fn question_of(caller: Caller<'_>, command: Command) -> Question {
     match command {
-        Command::BasicConsume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments, .. } => {
+        Command::BasicConsume {
+            consumer,
+            consumer_tag,
+            no_ack,
+            exclusive,
+            prefetch_count,
+            room,
+            arguments,
+            ..
+        } => {
             let arguments = (!arguments.inner().is_empty()).then(|| Arc::new(arguments));
             let consumer_tag = consumer_tag.into();
-            Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, arguments }
+            Question::Consume { consumer, consumer_tag, no_ack, exclusive, prefetch_count, room, arguments }
         }
         Command::BasicGet { no_ack, .. } => Question::Get { no_ack },
         Command::QueuePurge { .. } => Question::Purge,

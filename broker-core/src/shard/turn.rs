@@ -43,6 +43,10 @@ impl Shard {
                 let address = ChannelAddress { shard: from, channel };
                 self.settle_here(sessions, address, queue, batch.tokens_at(tokens), settlement);
             }
+            Op::AddRoom { channel, consumer, more } => {
+                let address = ChannelAddress { shard: from, channel };
+                self.add_room_here(sessions, address, consumer, more);
+            }
             Op::ReturnWindow { channel, consumer, bytes } => {
                 let address = ChannelAddress { shard: from, channel };
                 self.return_window_here(sessions, address, consumer, bytes);

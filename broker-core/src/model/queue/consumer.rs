@@ -5,6 +5,9 @@
 //! prefetch leaves the ring until it gets some back, so blocked consumers cost nothing per message. A ring is served while every
 //! ring of a higher `x-priority` is empty.
 //!
+//! A channel whose `basic.qos` with `global` limits all its consumers together says how many messages more it has *room* for; its
+//! consumers leave the ring when that is used up, so that what the channel could not deliver stays in the queue.
+//!
 //! With a single active consumer (`x-single-active-consumer`) only one consumer, the first that came, may stand in a ring;
 //! when it goes, the next takes over: the highest priority first, then the first that came. In a quorum queue it also steps back for a newly
 //! come consumer of higher priority: it gets no more messages, and the other one takes over when all that it holds is settled.
@@ -15,7 +18,7 @@ use amq_protocol::types::FieldTable;
 use slab::Slab;
 
 use crate::ids::{ChannelKey, ConsumerId, ShardId};
-use crate::limits::CONSUMER_WINDOW_BYTES;
+use crate::limits::{CONSUMER_WINDOW_BYTES, UNLIMITED_ROOM};
 
 pub use crate::ids::ConsumerSlot;
 
@@ -81,6 +84,8 @@ struct Slot {
     unacked: u32,
     /// Bytes of window left. May go below zero by one message.
     window: i64,
+    /// Messages that its channel has room for. May be below zero, if room was taken back while messages were on their way.
+    room: i64,
     /// Numbers the consumers in the order in which they came.
     arrival: u64,
     /// Neighbours in the ring, while it stands in one.
@@ -92,7 +97,7 @@ struct Slot {
 impl Slot {
     fn can_take(&self) -> bool {
         let prefetch = u32::from(self.consumer.prefetch_count);
-        self.window > 0 && (self.consumer.no_ack || prefetch == 0 || self.unacked < prefetch)
+        self.window > 0 && self.room > 0 && (self.consumer.no_ack || prefetch == 0 || self.unacked < prefetch)
     }
 }
 
@@ -210,6 +215,7 @@ impl Consumers {
             consumer,
             unacked: 0,
             window: i64::from(CONSUMER_WINDOW_BYTES),
+            room: UNLIMITED_ROOM,
             arrival: self.arrivals,
             previous: NONE,
             next: NONE,
@@ -271,6 +277,7 @@ impl Consumers {
         let Some(ring) = self.rings.first_mut() else { return };
         let slot = &mut self.slots[ring.front as usize];
         slot.window -= i64::from(window_bytes);
+        slot.room -= 1;
         if !slot.consumer.no_ack {
             slot.unacked += 1;
         }
@@ -308,6 +315,20 @@ impl Consumers {
         };
         slot.window += i64::from(bytes);
         self.activate(at)
+    }
+
+    /// The consumer's channel has room for `more` messages more than it said before, fewer if that is negative. Returns true if the
+    /// consumer may take a message now and could not before.
+    pub fn add_room(&mut self, at: ConsumerSlot, address: ChannelAddress, id: ConsumerId, more: i64) -> bool {
+        let Some(slot) = self.find(at, address, id) else {
+            return false;
+        };
+        slot.room = slot.room.saturating_add(more);
+        if slot.can_take() {
+            return self.activate(at);
+        }
+        self.deactivate(at);
+        false
     }
 
     /// The slot, if this consumer still has it.

@@ -459,6 +459,12 @@ impl Queue {
         self.consumers.return_window(consumer.slot, address, consumer.consumer, bytes)
     }
 
+    /// A consumer's channel has room for `more` messages more than it said before, fewer if that is negative. Returns true if the queue
+    /// is to be pumped.
+    pub fn add_room(&mut self, address: ChannelAddress, consumer: ConsumerRef, more: i64) -> bool {
+        self.consumers.add_room(consumer.slot, address, consumer.consumer, more)
+    }
+
     /// Drops all ready messages (`queue.purge`). Returns how many there were.
     pub fn purge(&mut self, logs: &mut Logs) -> u64 {
         let mut count = self.lane.purge(logs) + self.purge_returned(logs);

@@ -73,10 +73,10 @@ impl Channel {
         }
         self.last_consumer += 1;
         let consumer = ConsumerId(self.last_consumer);
-        let mut global_prefetch = false;
+        let mut room = None;
         if let Some(channel) = turn.outputs.channel_mut(self.key) {
-            channel.add_consumer(consumer, &consumer_tag);
-            global_prefetch = channel.global_prefetch_count() > 0;
+            channel.add_consumer(consumer, &consumer_tag, consume.no_ack);
+            room = channel.room(consume.no_ack);
         }
         let command = Command::BasicConsume {
             queue,
@@ -85,7 +85,7 @@ impl Channel {
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,
             prefetch_count: self.prefetch_count,
-            global_prefetch,
+            room,
             arguments: consume.arguments,
         };
         let kind = RequestKind::Consume(consumer);
@@ -140,16 +140,21 @@ impl Channel {
             return if cancel.nowait { Ok(Flow::Done) } else { self.write(turn, ok) };
         };
         let held = channel.take_held(at.consumer);
+        for held in held.iter().filter(|held| held.token.is_none()) {
+            // It has left its queue for good.
+            turn.outputs.deliver_held(self.key, held);
+        }
         let kind =
             RequestKind::Cancel { consumer: at.consumer, consumer_tag: cancel.consumer_tag.as_str().to_owned() };
         let command = Command::BasicCancel { consumer: at };
         let method = MethodId::new(60, 30);
         let flow = self.submit(turn, Asked { command, method, nowait: cancel.nowait, kind });
-        if !held.is_empty() {
+        let tokens: Vec<_> = held.iter().filter_map(|held| held.token).collect();
+        if !tokens.is_empty() {
             // After the cancel, or they would come back to the same consumer.
-            let tokens: Vec<_> = held.iter().map(|held| held.token).collect();
             turn.shard.settle(turn.outputs, self.key, at.queue, &tokens, Settlement::Requeue);
         }
+        turn.outputs.tell_room(self.key, turn.shard);
         Ok(flow)
     }
 
@@ -165,7 +170,7 @@ impl Channel {
             if let Some(channel) = turn.outputs.channel_mut(self.key) {
                 channel.set_limit(qos.prefetch_count);
             }
-            turn.outputs.release_held(self.key);
+            turn.outputs.release_held(self.key, turn.shard);
         } else {
             self.prefetch_count = qos.prefetch_count;
             if let Some(channel) = turn.outputs.channel_mut(self.key) {

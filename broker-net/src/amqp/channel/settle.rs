@@ -61,6 +61,6 @@ impl Channel {
         tokens.clear();
         turn.outputs.scratch.tokens = tokens;
         settled.clear();
-        turn.outputs.release_held(self.key);
+        turn.outputs.release_held(self.key, turn.shard);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, QueueRef, RequestId};
+use broker_core::limits::UNLIMITED_ROOM;
 use broker_core::model::message::{Message, Stamp};
 use broker_core::session::Delivery;
 use rustc_hash::FxHashMap;
@@ -78,17 +79,23 @@ pub(crate) struct Consumer {
     pub(crate) timeout_ms: Option<u64>,
     /// `basic.cancel` is on its way: deliveries that still come are not held back.
     pub(crate) cancelled: bool,
+    no_ack: bool,
+    /// Room that its queue has been told of, less the deliveries that have come.
+    room: i64,
     /// Window of deliveries in the connection's buffer; not 0 exactly when the connection lists the consumer.
     window_bytes: u32,
 }
 
-/// The limit of `basic.qos` with `global`, and the deliveries beyond it. How much is held is limited by the
-/// consumers' windows, which come back only when a delivery is written.
+/// The limit of `basic.qos` with `global`, and the deliveries beyond it. Each queue is told how much room the channel has
+/// ([`ChannelOutput::next_room`]), so that a consumer alone is never held back; one whose room another has taken meanwhile is, with at
+/// most the limit's number of messages.
 #[derive(Debug, Default)]
 struct ChannelLimit {
     /// 0 is no limit.
     prefetch_count: u16,
     held: VecDeque<Held>,
+    /// The consumer that was delivered to last: the others are given room before it.
+    last: u32,
 }
 
 /// A copied delivery.
@@ -96,7 +103,8 @@ struct ChannelLimit {
 pub(crate) struct Held {
     pub(crate) consumer: ConsumerId,
     pub(crate) queue: QueueRef,
-    pub(crate) token: DeliveryToken,
+    /// Absent for a `no_ack` consumer.
+    pub(crate) token: Option<DeliveryToken>,
     redelivered: bool,
     /// Exchange, routing key, properties and body, one after the other.
     bytes: Box<[u8]>,
@@ -106,7 +114,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn new(delivery: &Delivery<'_>, token: DeliveryToken) -> Self {
+    fn new(delivery: &Delivery<'_>) -> Self {
         let message = &delivery.message;
         let bytes =
             [message.exchange.as_bytes(), message.routing_key.as_bytes(), message.properties, message.body];
@@ -116,7 +124,7 @@ impl Held {
         Self {
             consumer: delivery.consumer,
             queue: delivery.queue,
-            token,
+            token: delivery.token,
             redelivered: delivery.redelivered,
             bytes: bytes.concat().into_boxed_slice(),
             exchange_end,
@@ -132,7 +140,7 @@ impl Held {
             channel,
             consumer: self.consumer,
             queue: self.queue,
-            token: Some(self.token),
+            token: self.token,
             redelivered: self.redelivered,
             message: Message {
                 stamp: Stamp::default(),
@@ -188,14 +196,17 @@ impl ChannelOutput {
         let Some(consumer) = self.consumers.get_mut(index) else {
             return Delivered::Nothing;
         };
-        if let Some(token) = delivery.token {
-            if let Some(limit) = &mut self.limit
-                && limit.is_reached(self.prefetched)
-                && !consumer.cancelled
-            {
-                limit.held.push_back(Held::new(delivery, token));
+        consumer.room -= 1;
+        if let Some(limit) = &mut self.limit
+            && !consumer.cancelled
+        {
+            if limit.is_reached(self.prefetched) {
+                limit.held.push_back(Held::new(delivery));
                 return Delivered::Nothing;
             }
+            limit.last = delivery.consumer.0;
+        }
+        if let Some(token) = delivery.token {
             self.prefetched += 1;
             self.unacked.push(Entry::new(
                 self.last_delivery_tag + 1,
@@ -265,7 +276,7 @@ impl ChannelOutput {
         match &mut self.limit {
             Some(limit) => limit.prefetch_count = prefetch_count,
             None if prefetch_count > 0 => {
-                self.limit = Some(Box::new(ChannelLimit { prefetch_count, held: VecDeque::new() }));
+                self.limit = Some(Box::new(ChannelLimit { prefetch_count, ..ChannelLimit::default() }));
             }
             None => {}
         }
@@ -288,10 +299,54 @@ impl ChannelOutput {
         held: &Held,
         frame_max: u32,
     ) -> Delivered {
-        let limit = self.limit.take();
+        let mut limit = self.limit.take();
+        if let Some(consumer) = self.consumer_mut(held.consumer) {
+            // It was counted when it came.
+            consumer.room += 1;
+        }
         let delivered = self.deliver(out, &held.delivery(key), frame_max);
+        if let Some(limit) = &mut limit {
+            limit.last = held.consumer.0;
+        }
         self.limit = limit;
         delivered
+    }
+
+    /// Messages that the channel has room for now, all its consumers together. As in RabbitMQ a full channel gets nothing for consumers
+    /// with `no_ack` either, and what they get does not count.
+    pub(crate) fn room(&self, no_ack: bool) -> Option<u32> {
+        let limit = self.limit.as_ref().filter(|limit| limit.prefetch_count != 0)?;
+        let most = u32::from(limit.prefetch_count);
+        let taken = self.prefetched.saturating_add(u32::try_from(limit.held.len()).unwrap_or(u32::MAX));
+        Some(if no_ack && taken < most { most } else { most.saturating_sub(taken) })
+    }
+
+    /// Consumers whose queues may have to be told what room there is: none if the channel never had a limit.
+    pub(crate) fn limited_consumers(&self) -> usize {
+        if self.limit.is_some() { self.consumers.len() } else { 0 }
+    }
+
+    /// Whether the queue of a consumer, number `turn` counted from the one that follows the last one delivered to, has to be told of
+    /// more room, and how much; negative is less.
+    pub(crate) fn next_room(&mut self, first: usize, turn: usize) -> Option<(ConsumerRef, i64)> {
+        let index = (first + turn) % self.consumers.len().max(1);
+        let no_ack = self.consumers.get(index)?.no_ack;
+        let room = self.room(no_ack).map_or(UNLIMITED_ROOM, i64::from);
+        let consumer = self.consumers.get_mut(index).filter(|consumer| !consumer.cancelled)?;
+        let at = consumer.at?;
+        let more = room - consumer.room;
+        // Without a limit what has been delivered is not worth telling.
+        if more == 0 || room == UNLIMITED_ROOM && consumer.room > UNLIMITED_ROOM / 2 {
+            return None;
+        }
+        consumer.room = room;
+        Some((at, more))
+    }
+
+    /// The place of the consumer that follows the last one delivered to.
+    pub(crate) fn first_in_turn(&self) -> usize {
+        let last = self.limit.as_ref().map_or(0, |limit| limit.last);
+        self.consumers.partition_point(|consumer| consumer.id.0 <= last)
     }
 
     /// Takes out what is held for a consumer that is being cancelled.
@@ -305,7 +360,8 @@ impl ChannelOutput {
         taken.into()
     }
 
-    pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str) {
+    pub(crate) fn add_consumer(&mut self, id: ConsumerId, consumer_tag: &str, no_ack: bool) {
+        let room = self.room(no_ack).map_or(UNLIMITED_ROOM, i64::from);
         let prefix = DeliverPrefix::new(self.number, consumer_tag);
         self.by_tag.insert(consumer_tag.into(), id);
         self.consumers.push(Consumer {
@@ -314,6 +370,8 @@ impl ChannelOutput {
             at: None,
             timeout_ms: None,
             cancelled: false,
+            no_ack,
+            room,
             window_bytes: 0,
         });
     }

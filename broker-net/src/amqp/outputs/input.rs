@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use amq_protocol::protocol::AMQPClass;
 use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
+use broker_core::shard::Shard;
 
 use super::Outputs;
-use super::channel::{ChannelOutput, PublishCounts};
+use super::channel::{ChannelOutput, Held, PublishCounts};
 use super::client::Client;
 use super::half::{ConnectionOutput, Event, Gate, write_due_confirms};
 use super::reply::{self, Outcome, Request};
@@ -186,19 +187,40 @@ impl Outputs {
         }
     }
 
-    /// Delivers what the channel's limit held back, as far as there is room now.
-    pub(crate) fn release_held(&mut self, key: ChannelKey) {
+    /// Delivers what the channel's limit held back, as far as there is room now, and tells the queues what room is left.
+    pub(crate) fn release_held(&mut self, key: ChannelKey, shard: &mut Shard) {
+        while let Some(held) = self.channels.get_mut(key).and_then(ChannelOutput::release) {
+            self.deliver_held(key, &held);
+        }
+        self.tell_room(key, shard);
+    }
+
+    /// Delivers what the channel's limit held back.
+    pub(crate) fn deliver_held(&mut self, key: ChannelKey, held: &Held) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         let Some(connection) = self.connections.get_mut(channel.connection) else {
             return;
         };
-        while let Some(held) = channel.release() {
-            let frame_max = connection.frame_max;
-            let out = connection.buffer(&mut self.pool);
-            let delivered = channel.deliver_released(out, key, &held, frame_max);
-            connection.delivered(delivered, key, held.consumer, &mut self.ready);
+        let frame_max = connection.frame_max;
+        let out = connection.buffer(&mut self.pool);
+        let delivered = channel.deliver_released(out, key, held, frame_max);
+        connection.delivered(delivered, key, held.consumer, &mut self.ready);
+    }
+
+    /// Tells the queues of a channel with a limit what room it has, if they do not know.
+    pub(crate) fn tell_room(&mut self, key: ChannelKey, shard: &mut Shard) {
+        let Some(channel) = self.channels.get(key) else {
+            return;
+        };
+        let (consumers, first) = (channel.limited_consumers(), channel.first_in_turn());
+        for turn in 0..consumers {
+            // A queue on this shard delivers at once, and leaves less room to the next.
+            let told = self.channels.get_mut(key).and_then(|channel| channel.next_room(first, turn));
+            if let Some((consumer, more)) = told {
+                shard.add_room(self, key, consumer, more);
+            }
         }
     }
 }

@@ -144,6 +144,7 @@ impl Outputs {
         for window in windows.drain(..) {
             if self.channels.get(window.channel).is_some() {
                 shard.return_window(self, window.channel, window.consumer, window.bytes);
+                self.tell_room(window.channel, shard);
             }
         }
         if let Some(connection) = self.connections.get_mut(key)

@@ -76,7 +76,7 @@ fn global_prefetch_holds_deliveries_of_all_consumers_until_acks_make_room() {
 }
 
 #[test]
-fn held_deliveries_of_a_cancelled_consumer_return_to_the_queue() {
+fn what_a_full_channel_could_not_take_stays_in_the_queue() {
     run(async |handle| {
         let mut client = Client::open(&handle).await;
         client.send(1, qos(1, true));
@@ -90,8 +90,8 @@ fn held_deliveries_of_a_cancelled_consumer_return_to_the_queue() {
         client.open_channel(2).await;
         client.consume(2, "q", "d", true);
         client.expect(2, "consume-ok d").await;
-        client.expect(2, "deliver d 1 redelivered [2]").await;
-        client.expect(2, "deliver d 2 redelivered [3]").await;
+        client.expect(2, "deliver d 1 [2]").await;
+        client.expect(2, "deliver d 2 [3]").await;
     });
 }
 

@@ -36,6 +36,76 @@ fn prefetch_limits_what_a_consumer_holds() {
 }
 
 #[test]
+fn what_a_channel_at_its_global_prefetch_cannot_take_is_for_others() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        session.basic_qos(2, BasicQosOptions { global: true }).await.unwrap();
+        let mut limited = consume(&session, "q", "limited").await;
+        for number in ["1", "2", "3", "4", "5"] {
+            publish(&session, "", "q", number).await;
+        }
+        let first = next(&mut limited).await;
+        assert_eq!((body(&first), body(&next(&mut limited).await)), ("1", "2"));
+        session.wait_for_count("q", 3).await;
+        assert_eq!(body(&get(&session, "q").await.expect("a message")), "3");
+        first.acker.ack(BasicAckOptions::default()).await.unwrap();
+        assert_eq!(body(&next(&mut limited).await), "4");
+        let other = broker.open().await;
+        let mut unlimited = consume(&other, "q", "unlimited").await;
+        let message = next(&mut unlimited).await;
+        assert_eq!((body(&message), message.redelivered), ("5", false));
+    });
+}
+
+#[test]
+fn a_channel_at_its_global_prefetch_gets_nothing_for_no_ack_consumers_either() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        for queue in ["held", "free"] {
+            declare(&session, queue).await;
+        }
+        session.basic_qos(1, BasicQosOptions { global: true }).await.unwrap();
+        let mut held = consume(&session, "held", "held").await;
+        publish(&session, "", "held", "1").await;
+        let message = next(&mut held).await;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let free = session.basic_consume("free".into(), "free".into(), options, FieldTable::default());
+        let mut free = free.await.unwrap();
+        for number in ["2", "3", "4"] {
+            publish(&session, "", "free", number).await;
+        }
+        session.wait_for_count("free", 3).await;
+        message.acker.ack(BasicAckOptions::default()).await.unwrap();
+        // They do not count, and there is no limit for them while the channel has room.
+        for number in ["2", "3", "4"] {
+            assert_eq!(body(&next(&mut free).await), number);
+        }
+        publish(&session, "", "held", "5").await;
+        assert_eq!(body(&next(&mut held).await), "5");
+    });
+}
+
+#[test]
+fn all_consumers_of_a_channel_at_its_global_prefetch_get_their_turn() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        declare(&session, "q").await;
+        session.basic_qos(1, BasicQosOptions { global: true }).await.unwrap();
+        let mut first = consume(&session, "q", "first").await;
+        let mut second = consume(&session, "q", "second").await;
+        for number in 1..=10 {
+            publish(&session, "", "q", &number.to_string()).await;
+        }
+        for _ in 0..5 {
+            for consumer in [&mut first, &mut second] {
+                next(consumer).await.acker.ack(BasicAckOptions::default()).await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
 fn global_prefetch_limits_the_channel() {
     scenario(async |broker| {
         let session = broker.open().await;
