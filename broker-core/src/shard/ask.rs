@@ -96,7 +96,7 @@ impl Shard {
     }
 
     /// Tells a consumer's queue that the channel, whose consumers are limited together, has room for `more` messages more than it said
-    /// before; fewer if that is negative. Without a limit it is [`UNLIMITED_ROOM`](crate::limits::UNLIMITED_ROOM).
+    /// before; fewer if that is negative. Without a limit it is [`UNLIMITED_ROOM`].
     pub fn add_room(
         &mut self,
         sessions: &mut impl Sessions,
