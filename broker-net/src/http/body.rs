@@ -1,14 +1,21 @@
 //! Request bodies: JSON objects, of limited size.
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use std::time::Duration;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use super::error::{ApiError, ApiResult};
+use super::listener::Peer;
 
 /// Largest body accepted, in bytes: RabbitMQ's `management.http.max_body_size`.
 pub(super) const MAX_BODY_BYTES: usize = 10_000_000;
+
+/// How long a body that is too large is read before it is refused.
+const TOO_LARGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The fields of a request's body; none if the body is empty or `null`.
 #[derive(Debug, Default)]
@@ -45,10 +52,21 @@ impl<S: Send + Sync> FromRequest<S> for Document {
     }
 }
 
-/// Reads a body of limited size.
+/// Reads a body of limited size. One that is announced to be larger is not waited for much longer than it takes to send.
 async fn read<S: Send + Sync>(request: Request, state: &S) -> ApiResult<Bytes> {
-    let bytes = Bytes::from_request(request, state).await;
-    bytes.map_err(|_| ApiError::bad_request("Exceeded HTTP request body size limit"))
+    let too_large = || ApiError::bad_request("Exceeded HTTP request body size limit");
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > MAX_BODY_BYTES) {
+        // A client that sends first and reads then gets to its answer.
+        let _ = timeout(TOO_LARGE_PATIENCE, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
+        return Err(too_large());
+    }
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
+    let bytes = Bytes::from_request(request, state).await.map_err(|_| too_large())?;
+    if let Some(ConnectInfo(peer)) = peer {
+        peer.has_sent_all();
+    }
+    Ok(bytes)
 }
 
 /// `type/subtype`, with or without parameters.

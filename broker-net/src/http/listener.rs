@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,29 +31,35 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Peer {
     /// Where it is.
     pub(super) address: SocketAddr,
-    /// Its requests that have no answer yet.
-    requests: Arc<AtomicUsize>,
+    /// All of a request's body has come and its answer has not gone: the client has nothing to send.
+    answering: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// All of the body of its request has come.
+    pub(super) fn has_sent_all(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self { address: *stream.remote_addr(), requests: Arc::clone(&stream.io().requests) }
+        Self { address: *stream.remote_addr(), answering: Arc::clone(&stream.io().answering) }
     }
 }
 
-/// Stands for a request that has no answer yet.
-struct UnderWay(Arc<AtomicUsize>);
+/// A request that has no answer yet.
+struct UnderWay(Arc<AtomicBool>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
-/// Counts the requests of a connection: while one is under way, its client has nothing to send.
-pub(super) async fn count(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    peer.requests.fetch_add(1, Ordering::Relaxed);
-    let _under_way = UnderWay(peer.requests);
+/// Ends what [`Peer::has_sent_all`] began when a request has its answer, or nobody waits for it any more.
+pub(super) async fn answer(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    let _under_way = UnderWay(peer.answering);
     next.run(request).await
 }
 
@@ -68,7 +74,7 @@ pub(super) struct LimitedListener {
 pub(super) struct LimitedStream {
     stream: Socket,
     idle: Pin<Box<Sleep>>,
-    requests: Arc<AtomicUsize>,
+    answering: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -124,7 +130,7 @@ impl Listener for LimitedListener {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         let stream = Socket::new(stream, self.acceptor.as_ref());
         let idle = Box::pin(sleep(IDLE_TIMEOUT));
-        (LimitedStream { stream, idle, requests: Arc::default(), _permit: permit }, peer)
+        (LimitedStream { stream, idle, answering: Arc::default(), _permit: permit }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -147,7 +153,7 @@ impl AsyncRead for LimitedStream {
             self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
         while read.is_pending() && self.idle.as_mut().poll(context).is_ready() {
-            if self.requests.load(Ordering::Relaxed) == 0 {
+            if !self.answering.load(Ordering::Relaxed) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);

@@ -153,7 +153,7 @@ async fn serve_router(ports: Vec<HttpPort>, router: Router) -> io::Result<()> {
     for HttpPort { listener, acceptor } in ports {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let counted = router.clone().layer(from_fn(listener::count));
+        let counted = router.clone().layer(from_fn(listener::answer));
         let service = counted.into_make_service_with_connect_info::<Peer>();
         let listener = LimitedListener::new(listener, acceptor, MAX_HTTP_CONNECTIONS);
         servers.spawn(axum::serve(listener, service).into_future());
