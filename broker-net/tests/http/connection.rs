@@ -102,6 +102,10 @@ fn a_connection_is_closed_by_its_name() {
             }
         };
         assert!(error.to_string().contains("CONNECTION_FORCED - Closed via management plugin"), "{error}");
+        // The broker forgets the connection when the client has answered.
+        while api.get(&format!("connections/{}", quote(&name))).status == 200 {
+            tokio::task::yield_now().await;
+        }
         check(api.delete(&format!("connections/{}", quote(&name))), 404);
     });
 }
