@@ -399,6 +399,8 @@ fn the_oldest_messages_go_beyond_the_limit_in_bytes_and_offsets_go_on() {
         let session = broker.open().await;
         session.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         declare_with(&session, "s", DURABLE, limit).await.unwrap();
+        // What was removed is not synced for its own sake: it may be there again, and is removed again, a slice at a time.
+        while message_count(&session, "s").await > count {}
         assert_eq!(message_count(&session, "s").await, count);
         let mut consumer = consume_from(&session, "s", text("first")).await;
         assert_eq!(read(&mut consumer, count as usize).await, numbered(1000 - count..1000));
