@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use crate::config::{Settings, Tls};
 use crate::http::{HttpPort, Listening};
-use crate::startup::{self, StartError};
+use crate::startup::{self, Claim, StartError};
 use crate::tls::{Acceptor, TlsError};
 use crate::transport::Listen;
 
-/// Every address that AMQP is spoken on, with the ports that the system gives.
-pub(crate) fn listens(settings: &Settings) -> Result<Vec<Listen>, StartError> {
+/// Every address that AMQP is spoken on, with the ports that the system gives. Those stay reserved while the claims are there.
+pub(crate) fn listens(settings: &Settings) -> Result<(Vec<Listen>, Vec<Claim>), StartError> {
     let kinds = [
         (&settings.tcp, false, false),
         (&settings.ssl, true, false),
@@ -22,8 +22,8 @@ pub(crate) fn listens(settings: &Settings) -> Result<Vec<Listen>, StartError> {
     });
     listens
         .map(|listen| {
-            let address = startup::claim(listen.flag(), listen.address)?;
-            Ok(Listen { address, ..listen })
+            let claim = startup::claim(listen.flag(), listen.address)?;
+            Ok((Listen { address: claim.address, ..listen }, claim))
         })
         .collect()
 }

@@ -31,7 +31,7 @@ const SERVING: &str = "serving clients";
 pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
     let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
-    let listens = listeners::listens(&config.settings)?;
+    let (listens, claims) = listeners::listens(&config.settings)?;
     let certificates = Certificates::read(&config.settings)?;
     let http_ports = HttpPorts::bind(&config.settings, &certificates)?;
 
@@ -48,6 +48,8 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let identity = identity();
     notify::starting();
     let broker = Broker::start(&config, &listens, certificates.amqp.clone(), &identity.node)?;
+    // All shards listen.
+    drop(claims);
     let thresholds = Thresholds::new(&config.settings);
     let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;

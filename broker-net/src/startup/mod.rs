@@ -14,7 +14,7 @@ use broker_core::shard::driver;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 pub use limits::Bytes;
-pub use ports::{bind, claim};
+pub use ports::{Claim, bind, claim};
 pub use ring::RingError;
 
 use crate::config::{ConfigError, CpuList};

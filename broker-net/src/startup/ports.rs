@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,24 @@ pub fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Star
     TcpListener::bind(address).map_err(|source| explain(flag, address, source))
 }
 
-/// Finds out that nobody listens on an address, and which port the system gives for port 0.
+/// An address to listen on.
+#[derive(Debug)]
+pub struct Claim {
+    /// The address, with the port that the system gives for port 0.
+    pub address: SocketAddr,
+    /// Keeps the port that the system gave from other processes that ask for one. It does not listen.
+    _reserved: Option<OwnedFd>,
+}
+
+impl Claim {
+    /// Nobody listens there, and no port is reserved.
+    fn free(address: SocketAddr) -> Self {
+        Self { address, _reserved: None }
+    }
+}
+
+/// Finds out that nobody listens on an address, and which port the system gives for port 0: that one is reserved for the shards
+/// as long as the claim is there.
 ///
 /// Every shard listens on the AMQP address, with SO_REUSEPORT, and so could any other process of the same
 /// user: two brokers would share the port and each get half of the connections. A socket without that option
@@ -30,7 +48,7 @@ pub fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Star
 ///
 /// A listener of a broker that was killed a moment ago is still there until the kernel has taken its rings apart, so a
 /// port that is taken is tried again for a while.
-pub fn claim(flag: &'static str, address: SocketAddr) -> Result<SocketAddr, StartError> {
+pub fn claim(flag: &'static str, address: SocketAddr) -> Result<Claim, StartError> {
     let start = Instant::now();
     loop {
         match try_bind(address) {
@@ -38,7 +56,7 @@ pub fn claim(flag: &'static str, address: SocketAddr) -> Result<SocketAddr, Star
                 // Connections of a broker that was killed linger until their clients notice. They are in the way of
                 // this socket, and not in the way of the shards.
                 if !has_listener(address.port()) {
-                    return Ok(address);
+                    return Ok(Claim::free(address));
                 }
                 if start.elapsed() > TAKEN_PATIENCE {
                     return Err(explain(flag, address, error));
@@ -50,12 +68,18 @@ pub fn claim(flag: &'static str, address: SocketAddr) -> Result<SocketAddr, Star
     }
 }
 
-fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
+fn try_bind(address: SocketAddr) -> io::Result<Claim> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let probe = socket(family, SocketType::STREAM, None)?;
-    sockopt::set_socket_reuseaddr(&probe, true)?;
+    if address.port() != 0 {
+        sockopt::set_socket_reuseaddr(&probe, true)?;
+        rustix::net::bind(&probe, &address)?;
+        return Ok(Claim::free(address));
+    }
+    // The shards' sockets may be bound beside it. The system never chooses a port that any socket is bound to.
+    sockopt::set_socket_reuseport(&probe, true)?;
     rustix::net::bind(&probe, &address)?;
-    Ok(SocketAddr::try_from(getsockname(&probe)?)?)
+    Ok(Claim { address: SocketAddr::try_from(getsockname(&probe)?)?, _reserved: Some(probe) })
 }
 
 /// True if any process listens on the port, on whatever address of this machine; also if that cannot be found out.
@@ -96,8 +120,11 @@ mod tests {
 
     #[test]
     fn a_port_that_is_free_is_claimed_and_can_be_bound_afterwards() {
-        let address = claim("--amqp", "127.0.0.1:0".parse().unwrap()).unwrap();
-        assert_ne!(address.port(), 0);
+        let claimed = claim("--amqp", "127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_ne!(claimed.address.port(), 0);
+        bind("--amqp", claimed.address).expect_err("it is reserved");
+        let address = claimed.address;
+        drop(claimed);
         bind("--amqp", address).unwrap();
     }
 
@@ -107,7 +134,7 @@ mod tests {
         check_taken(other.local_addr().unwrap());
     }
 
-    fn shared() -> rustix::fd::OwnedFd {
+    fn shared() -> OwnedFd {
         let shared = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         sockopt::set_socket_reuseport(&shared, true).unwrap();
         shared
@@ -132,7 +159,7 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         let _server = rustix::net::accept(&listener).unwrap();
         drop(listener);
-        assert_eq!(claim("--amqp", address).unwrap(), address);
+        assert_eq!(claim("--amqp", address).unwrap().address, address);
     }
 
     #[test]
