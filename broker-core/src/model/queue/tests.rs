@@ -8,7 +8,7 @@ use futures_lite::future::block_on;
 
 use super::*;
 use crate::ids::{ChannelKey, ConsumerId};
-use crate::model::message::Stamp;
+use crate::model::message::{Message, Stamp};
 
 const HERE: ShardId = ShardId(0);
 
