@@ -11,13 +11,15 @@ mod channel;
 mod config;
 mod connection;
 mod names;
+mod node;
 mod outputs;
 #[cfg(test)]
 mod tests;
 
 pub use census::Census;
 pub use config::{CertLogin, Config, MIN_FRAME_MAX, Mechanism, SanType};
-pub use connection::{Connection, Input, InputState, Node, Peer};
+pub use connection::{Connection, Input, InputState, Peer};
+pub use node::Node;
 pub use outputs::Outputs;
 
 /// Limits of one connection, each with what happens when it is reached.

@@ -4,32 +4,30 @@
 //! [`Outputs::take_ready`] named the connection; calls [`Connection::handle_timeout`] when
 //! [`Connection::poll_timeout`] says so; and calls [`Connection::finish`] when the socket is gone.
 
+mod channels;
 mod control;
 pub(crate) mod handshake;
 pub(crate) mod heartbeat;
 mod sasl;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, connection};
 use broker_core::error::{AmqpError, ConnectionCode, ConnectionError};
-use broker_core::ids::{ChannelKey, ConnectionKey};
+use broker_core::ids::ConnectionKey;
 use broker_core::shard::Shard;
 
+use self::channels::count_closed;
 pub(crate) use self::handshake::ClientCapabilities;
 use self::heartbeat::Heartbeat;
-use super::census::ChannelLimits;
-use super::channel::{Channel, Failure, Flow, Session, Turn};
+use super::channel::{Channel, Failure, Flow, Session};
 use super::codec::{
-    ChannelId, Frame, FrameKind, Method, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header,
-    unexpected_frame,
+    ChannelId, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header, unexpected_frame,
 };
 use super::outputs::client::Client;
-use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
-use super::{Census, Config, limits};
-use crate::logins::Logins;
+use super::{Node, limits};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,37 +49,6 @@ pub enum InputState {
     /// The connection is over: write what there is to write, then close the socket; see
     /// [`Connection::linger_ms`].
     Closed,
-}
-
-/// What all connections of the broker share.
-#[derive(Debug, Default)]
-pub struct Node {
-    config: RwLock<Arc<Config>>,
-    /// How many connections and channels there are.
-    pub census: Census,
-    /// Who tried to log in.
-    pub logins: Logins,
-    /// The broker's name, `ringmq@host`.
-    pub name: String,
-}
-
-impl Node {
-    /// A broker of the name, without connections.
-    #[must_use]
-    pub fn new(name: &str, config: Config) -> Self {
-        Self { config: RwLock::new(Arc::new(config)), name: name.to_owned(), ..Self::default() }
-    }
-
-    /// What connections offer and enforce. Asked when a connection or channel opens, never for a message.
-    #[must_use]
-    pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces what connections offer and enforce. Those that are open keep what they have agreed on.
-    pub fn set_config(&self, config: Config) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-    }
 }
 
 /// Who is at the other end of a connection.
@@ -320,18 +287,6 @@ impl Connection {
         session.is_some()
     }
 
-    fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) {
-        for channel in self.channels.drain(..).flatten() {
-            if !channel.is_closing() {
-                shard.close_channel(outputs, channel.key);
-                outputs.remove_channel(channel.key);
-                count_closed(&channel, self.session.as_deref(), &self.node, shard);
-            }
-        }
-        self.channels.shrink_to_fit();
-        self.open_channels = 0;
-    }
-
     /// Follows what happened to the output half.
     fn handle_events(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
         while let Some(event) = outputs.next_event(self.key) {
@@ -409,104 +364,6 @@ impl Connection {
         Step::Consumed(length)
     }
 
-    /// Hands a frame to its channel, which `channel.open` makes.
-    #[inline]
-    fn handle_channel_frame(
-        &mut self,
-        frame: &Frame<'_>,
-        behind: &[u8],
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-    ) -> Result<(Flow, ChannelId), (ChannelKey, Failure)> {
-        let Some(session) = &self.session else {
-            return Ok((Flow::Done, frame.channel));
-        };
-        let Some(Some(channel)) = self.channels.get_mut(usize::from(frame.channel.0)) else {
-            return self
-                .open_channel(frame, shard, outputs)
-                .map(|flow| (flow, frame.channel))
-                .map_err(|failure| (NO_CHANNEL, failure));
-        };
-        let gate = outputs.gate(self.key);
-        if gate.full {
-            return Ok((Flow::Stall, frame.channel));
-        }
-        let mut turn = Turn { shard, outputs, session, waiting: gate.waiting };
-        let result = channel.handle_frame(&mut turn, frame, behind);
-        self.publishes |= channel.has_published();
-        result.map(|flow| (flow, frame.channel)).map_err(|failure| (channel.key, failure))
-    }
-
-    /// A frame on a channel that is not open: it must be `channel.open`.
-    #[cold]
-    fn open_channel(
-        &mut self,
-        frame: &Frame<'_>,
-        shard: &mut Shard,
-        outputs: &mut Outputs,
-    ) -> Result<Flow, Failure> {
-        const CHANNEL_OPEN: MethodId = MethodId::new(20, 10);
-        let method = MethodId::of(frame.payload).unwrap_or_default();
-        if frame.kind != FrameKind::Method {
-            let text = "expected method frame, got non method frame instead";
-            return Err(ConnectionCode::UnexpectedFrame.error(text).into());
-        }
-        let failure = |error: ConnectionError| Failure { method, error: error.into() };
-        Method::parse(frame.payload).map_err(|error| failure(error.to_connection_error()))?;
-        if method != CHANNEL_OPEN {
-            return Err(failure(ConnectionCode::ChannelError.error("expected 'channel.open'")));
-        }
-        if outputs.waiting(self.key) > 0 {
-            return Ok(Flow::Stall);
-        }
-        self.count_channel(shard)?;
-        let index = usize::from(frame.channel.0);
-        if self.channels.len() <= index {
-            self.channels.resize_with(index + 1, || None);
-        }
-        let (key, publishes) = outputs.open_channel(self.key, frame.channel);
-        if let Some(slot) = self.channels.get_mut(index) {
-            *slot = Some(Box::new(Channel::new(key, frame.channel, publishes)));
-        }
-        self.open_channels += 1;
-        let stats = shard.stats_mut();
-        stats.channels += 1;
-        stats.channels_opened += 1;
-        let open_ok = amq_protocol::protocol::channel::OpenOk {};
-        let open_ok = AMQPClass::Channel(amq_protocol::protocol::channel::AMQPMethod::OpenOk(open_ok));
-        outputs.write_method(self.key, frame.channel, &open_ok);
-        Ok(Flow::Done)
-    }
-
-    /// Counts a channel that is being opened, unless it is one too many.
-    fn count_channel(&self, shard: &Shard) -> Result<(), ConnectionError> {
-        // As in RabbitMQ it is the channels that are counted; which numbers they have is the client's business.
-        if self.open_channels >= self.channel_max {
-            return Err(ConnectionCode::NotAllowed.error(format!(
-                "number of channels opened ({}) has reached the negotiated channel_max ({})",
-                self.open_channels, self.channel_max
-            )));
-        }
-        let Some(session) = &self.session else {
-            return Ok(());
-        };
-        let limits = ChannelLimits {
-            node: self.node.config().channel_max_per_node,
-            user: shard.channel_limit(&session.user),
-        };
-        self.node.census.open_channel(&session.user, limits, &self.node.name)
-    }
-
-    fn free_channel(&mut self, number: ChannelId, shard: &mut Shard) {
-        let slot = self.channels.get_mut(usize::from(number.0));
-        if let Some(channel) = slot.and_then(Option::take) {
-            self.open_channels -= 1;
-            if !channel.is_closing() {
-                count_closed(&channel, self.session.as_deref(), &self.node, shard);
-            }
-        }
-    }
-
     /// Raises an exception that closes the connection. Before the client is known it is told nothing: its socket is kept for
     /// a while and closed (as RabbitMQ does, so that passwords and mechanisms cannot be tried quickly).
     #[cold]
@@ -547,14 +404,6 @@ impl Connection {
             }
         }
         Step::Consumed(PROTOCOL_HEADER.len().min(bytes.len()))
-    }
-}
-
-/// Counts the end of a channel.
-fn count_closed(channel: &Channel, session: Option<&Session>, node: &Node, shard: &mut Shard) {
-    channel.count_closed(shard);
-    if let Some(session) = session {
-        node.census.close_channel(&session.user);
     }
 }
 
