@@ -22,7 +22,8 @@ pub use handle::{Admin, SLICE_ROWS};
 pub(crate) use handle::{Call, Reply};
 pub use rows::{
     ChannelCounters, ChannelInfo, ConnectionAddress, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeCount,
-    ExchangeCounters, ExchangeInfo, MessageBytes, QueueCounters, QueueInfo, QueueSample, SocketCounters,
+    ExchangeCounters, ExchangeInfo, MessageBytes, QueueCounters, QueueInfo, QueueName, QueueSample,
+    SocketCounters,
 };
 
 /// The user of an [`AdminRequest`] that the broker makes by itself, to whom everything is permitted: no user has this name.

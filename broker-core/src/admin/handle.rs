@@ -6,7 +6,7 @@ use futures_lite::future::block_on;
 
 use super::{
     AdminError, AdminReply, AdminRequest, CancelDelayed, ChannelInfo, ConnectionInfo, ConsumerInfo, Definition,
-    ExchangeCount, ExchangeInfo, ListDelayed, QueueInfo, QueueSample,
+    ExchangeCount, ExchangeInfo, ListDelayed, QueueInfo, QueueName, QueueSample,
 };
 use crate::ids::ShardId;
 use crate::model::binding::BindingDefinition;
@@ -150,6 +150,38 @@ impl Admin {
     pub async fn queues(&self, vhost: Option<&str>) -> Result<Vec<QueueInfo>, AdminError> {
         let vhost: Option<Arc<str>> = vhost.map(Into::into);
         self.all_slices(move |shard, _, from| shard.list_queues(vhost.as_deref(), from)).await
+    }
+
+    /// The number of changes that the list of a shard's queues has seen: the list is the same while this is.
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] when the broker stops.
+    pub async fn queue_changes(&self, shard: ShardId) -> Result<u64, AdminError> {
+        self.read(usize::from(shard.0), |shard, _| shard.queue_changes()).await
+    }
+
+    /// What the queues of a shard are called, in no order.
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] when the broker stops.
+    pub async fn queue_names(&self, shard: ShardId) -> Result<Vec<QueueName>, AdminError> {
+        self.slices(shard, |shard, _, from| shard.list_queue_names(from)).await
+    }
+
+    /// These queues, at most [`SLICE_ROWS`], in no order. Those that have gone are left out.
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] when the broker stops.
+    pub async fn queues_called(&self, names: &[QueueName]) -> Result<Vec<QueueInfo>, AdminError> {
+        let mut by_shard = vec![Vec::new(); self.shards()];
+        for name in names.iter().take(SLICE_ROWS) {
+            by_shard[usize::from(name.shard.0)].push(name.id);
+        }
+        let mut rows = Vec::with_capacity(names.len());
+        for (shard, ids) in by_shard.into_iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
+            rows.extend(self.read(shard, move |shard, _| shard.queue_infos(&ids)).await?);
+        }
+        Ok(rows)
     }
 
     /// One queue.

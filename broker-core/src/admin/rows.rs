@@ -111,6 +111,19 @@ impl QueueSample {
     }
 }
 
+/// What a queue is called, and which shard runs it.
+#[derive(Clone, Debug)]
+pub struct QueueName {
+    /// The queue; see [`QueueInfo::id`].
+    pub id: QueueId,
+    /// Its virtual host.
+    pub vhost: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The shard that runs it.
+    pub shard: ShardId,
+}
+
 /// A queue, as the shard that runs it sees it.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]

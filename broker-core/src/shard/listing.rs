@@ -9,7 +9,7 @@ use super::registrar::REGISTRAR;
 use super::stats::ShardStats;
 use super::{Hosted, Shard};
 use crate::admin::{
-    ConnectionAddress, ConsumerInfo, Definition, ExchangeCount, ExchangeInfo, MessageBytes, QueueInfo,
+    ConnectionAddress, ConsumerInfo, Definition, ExchangeCount, ExchangeInfo, MessageBytes, QueueInfo, QueueName,
     QueueSample, SLICE_ROWS,
 };
 use crate::ids::ShardId;
@@ -70,6 +70,30 @@ impl Shard {
             rows.extend(self.info_of(hosted).filter(|info| vhost.is_none_or(|vhost| vhost == &*info.vhost)));
         });
         (rows, next.or(Some(STREAMS)))
+    }
+
+    /// Rises when a queue is made or removed; see [`ShardStats::queues_created`].
+    pub(crate) fn queue_changes(&self) -> u64 {
+        self.stats.queues_created + self.stats.queues_deleted
+    }
+
+    /// What the queues of this shard are called.
+    pub(crate) fn list_queue_names(&self, from: usize) -> (Vec<QueueName>, Option<usize>) {
+        let name_of = |id: QueueId| {
+            let row = self.topology.queue(id)?;
+            Some(QueueName { id, vhost: Arc::clone(&row.vhost), name: Arc::clone(&row.name), shard: self.id })
+        };
+        if let Some(place) = from.checked_sub(STREAMS) {
+            let (ids, next) = slice(self.stream_ids(), place);
+            return (ids.into_iter().filter_map(name_of).collect(), next.map(|place| STREAMS + place));
+        }
+        let (rows, next) = self.list_hosted(from, |hosted, rows| rows.extend(name_of(hosted.id)));
+        (rows, next.or(Some(STREAMS)))
+    }
+
+    /// Those of these queues that are on this shard.
+    pub(crate) fn queue_infos(&self, ids: &[QueueId]) -> Vec<QueueInfo> {
+        ids.iter().filter_map(|id| self.queue_info_at(*id)).collect()
     }
 
     /// What the queues from a place in the table on come to, and the place to go on from: at most [`STATS_QUEUES`] at a time.
@@ -157,6 +181,10 @@ impl Shard {
     /// A queue of this shard.
     pub(crate) fn queue_info(&self, vhost: &str, name: &str) -> Option<QueueInfo> {
         let (id, _) = self.topology.find_queue(vhost, name)?;
+        self.queue_info_at(id)
+    }
+
+    fn queue_info_at(&self, id: QueueId) -> Option<QueueInfo> {
         self.hosted(id).map_or_else(|| self.find_stream_info(id), |hosted| self.info_of(hosted))
     }
 

@@ -369,6 +369,11 @@ impl Shard {
         })
     }
 
+    /// The streams of this shard.
+    pub(super) fn stream_ids(&self) -> impl Iterator<Item = QueueId> {
+        self.streams.hosted.iter().map(|(_, hosted)| hosted.id)
+    }
+
     /// The streams of this shard whose numbers have changed since the last time.
     pub(super) fn sample_streams(&self) -> impl Iterator<Item = QueueSample> {
         self.streams.hosted.iter().filter_map(|(_, hosted)| {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest};
+use broker_core::admin::{Admin, AdminError, AdminReply, AdminRequest, QueueName};
 use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 
+use super::directory::Directory;
 use super::error::{ApiError, ApiResult};
 use super::rates::Rates;
 use crate::amqp::Node;
@@ -33,6 +34,8 @@ pub(super) struct Api {
     pub(super) certificates: Vec<(&'static str, PathBuf)>,
     pub(super) started: Instant,
     pub(super) rates: Mutex<Rates>,
+    /// What queues are called; held while shards are asked.
+    pub(super) directory: tokio::sync::Mutex<Directory>,
 }
 
 /// A port of the broker.
@@ -48,6 +51,11 @@ impl Api {
     /// What rounds have found.
     pub(super) fn rates(&self) -> ApiResult<MutexGuard<'_, Rates>> {
         self.rates.lock().map_err(|_| ApiError::unavailable("the statistics are lost"))
+    }
+
+    /// The names of all queues, by virtual host and name.
+    pub(super) async fn queue_names(&self) -> ApiResult<Arc<Vec<QueueName>>> {
+        Ok(self.directory.lock().await.names(&self.admin).await?)
     }
 
     /// Has a request carried out.

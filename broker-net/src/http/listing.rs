@@ -82,6 +82,14 @@ impl Stats {
     }
 }
 
+/// The rows of a page, and how many there are before it is cut out.
+#[derive(Debug)]
+pub(super) struct Cut<R> {
+    pub(super) rows: Vec<R>,
+    filtered_count: usize,
+    total_count: usize,
+}
+
 #[derive(Debug)]
 struct Page {
     number: usize,
@@ -140,6 +148,46 @@ impl Listing {
         }
     }
 
+    /// True if a page is asked for that names alone decide: which rows are on it can be told before anything else is known.
+    pub(super) fn is_page_by_name(&self) -> bool {
+        self.page.is_some() && (self.sort.is_none() || self.sorts_by_name())
+    }
+
+    /// The rows of such a page. `rows` come by virtual host and name.
+    pub(super) fn cut_by_name<'r, R: Row + Clone + 'r>(
+        &self,
+        rows: impl Iterator<Item = &'r R>,
+    ) -> ApiResult<Cut<R>> {
+        let mut rows: Vec<&R> = rows.collect();
+        let total_count = rows.len();
+        let page = self.page.as_ref();
+        if let Some(filter) = page.and_then(|page| page.name.as_ref()) {
+            rows.retain(|row| filter.matches(row.name()));
+        }
+        let filtered_count = rows.len();
+        let (first, size) = page.map_or(Ok((0, filtered_count)), |page| page.bounds(filtered_count))?;
+        if self.sorts_by_name() && rows.first().map(|row| row.vhost()) != rows.last().map(|row| row.vhost()) {
+            rows.sort_by_key(|row| row.name());
+        }
+        if self.reverse {
+            rows.reverse();
+        }
+        let rows = rows.into_iter().skip(first).take(size).cloned().collect();
+        Ok(Cut { rows, filtered_count, total_count })
+    }
+
+    /// Answers a page with what was found to its rows, in any order.
+    pub(super) fn reply_cut<R, F: Row, T: Serialize>(
+        &self,
+        cut: &Cut<R>,
+        found: Vec<F>,
+        render: impl FnMut(F) -> T,
+    ) -> ApiResult {
+        let order = self.order_by_name(&found);
+        let items = self.cut(found, order, 0, usize::MAX).map(render).collect();
+        self.finish(items, self.page.as_ref(), cut.filtered_count, cut.total_count)
+    }
+
     fn answer<R: Row, T: Serialize>(
         &self,
         mut rows: Vec<R>,
@@ -152,21 +200,9 @@ impl Listing {
         }
         let filtered_count = rows.len();
         let (first, size) = page.map_or(Ok((0, filtered_count)), |page| page.bounds(filtered_count))?;
-        // Places are sorted, not rows: those are large.
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by(|&one, &other| {
-            let key = |at: usize| rows.get(at).map(|row| (row.vhost(), row.name()));
-            key(one).cmp(&key(other))
-        });
+        let order = self.order_by_name(&rows);
         let items = match self.sort.as_deref() {
-            None => self.cut(rows, order, first, size).map(render).collect(),
-            Some("name") => {
-                order.sort_by(|&one, &other| {
-                    let key = |at: usize| rows.get(at).map(Row::name);
-                    key(one).cmp(&key(other))
-                });
-                self.cut(rows, order, first, size).map(render).collect()
-            }
+            None | Some("name") => self.cut(rows, order, first, size).map(render).collect(),
             Some(field) => {
                 let items: Vec<T> = pick(rows, order).map(render).collect();
                 let mut order: Vec<(usize, SortKey)> =
@@ -176,6 +212,37 @@ impl Listing {
                 self.cut(items, order, first, size).collect()
             }
         };
+        self.finish(items, page, filtered_count, total_count)
+    }
+
+    /// The places of the rows in the order of their names, which is by virtual host first where no sorting is asked for. Places are
+    /// sorted, not rows: those are large.
+    fn order_by_name<R: Row>(&self, rows: &[R]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|&one, &other| {
+            let key = |at: usize| rows.get(at).map(|row| (row.vhost(), row.name()));
+            key(one).cmp(&key(other))
+        });
+        if self.sorts_by_name() {
+            order.sort_by(|&one, &other| {
+                let key = |at: usize| rows.get(at).map(Row::name);
+                key(one).cmp(&key(other))
+            });
+        }
+        order
+    }
+
+    fn sorts_by_name(&self) -> bool {
+        self.sort.as_deref() == Some("name")
+    }
+
+    fn finish<T: Serialize>(
+        &self,
+        items: Vec<T>,
+        page: Option<&Page>,
+        filtered_count: usize,
+        total_count: usize,
+    ) -> ApiResult {
         let items = self.reduced(Items::Rows(items))?;
         let Some(page) = page else {
             return Ok(reply::json(&items));
@@ -352,6 +419,7 @@ mod tests {
 
     use super::*;
 
+    #[derive(Clone)]
     struct Queue(&'static str, u64);
 
     impl Row for Queue {
@@ -369,12 +437,26 @@ mod tests {
         let rows = vec![Queue("b", 5), Queue("a", 10), Queue("ab", 1)];
         let render =
             |Queue(name, messages)| json!({"name": name, "messages": messages, "stats": {"ack": 1, "get": 2}});
-        let response = match Listing::new(&query).and_then(|listing| listing.reply(rows, render)) {
+        let listing = Listing::new(&query);
+        if let Ok(listing) = &listing
+            && listing.is_page_by_name()
+        {
+            let mut names = rows.clone();
+            names.sort_by_key(|queue| queue.0);
+            let found = listing.cut_by_name(names.iter());
+            let answer = found.and_then(|cut| listing.reply_cut(&cut, cut.rows.clone(), render));
+            assert_eq!(body_of(answer), expect);
+        }
+        assert_eq!(body_of(listing.and_then(|listing| listing.reply(rows, render))), expect);
+    }
+
+    fn body_of(answer: ApiResult) -> Value {
+        let response = match answer {
             Ok(response) => response,
             Err(error) => axum::response::IntoResponse::into_response(error),
         };
         let bytes = futures_lite::future::block_on(to_bytes(response.into_body(), usize::MAX)).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), expect);
+        serde_json::from_slice(&bytes).unwrap()
     }
 
     #[test]
@@ -403,6 +485,10 @@ mod tests {
         check("page=1&name=%5Ea$&columns=name", found(json!([])));
         check("page=1&name=^a$&use_regex=true&columns=name", found(json!([{"name": "a"}])));
         check("page=1&name=zzz", found(json!([])));
+        check(
+            "page=1&sort=name&sort_reverse=true&columns=name",
+            found(json!([{"name": "b"}, {"name": "ab"}, {"name": "a"}])),
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `listing`, `body`, `table`, `reply`, `error` | pages, sorting and columns; requests; AMQP's types in JSON; answers |
 //! | `rates`, `sampler` | rates from counters, and who looks at them |
 //! | `pick` | the field that a list is sorted by |
+//! | `directory` | the names of queues, for pages of them |
 //! | `load` | definitions at start |
 //! | `scrape` | the metrics |
 //! | `listener` | a bounded number of connections |
@@ -23,6 +24,7 @@ mod audit;
 mod body;
 mod caller;
 mod defined;
+mod directory;
 mod error;
 mod listener;
 mod listing;
@@ -56,6 +58,7 @@ use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::tls::Acceptor;
 use api::Api;
 pub use api::Listening;
+use directory::Directory;
 use listener::{LimitedListener, Peer};
 pub use load::{LoadError, load};
 use rates::Rates;
@@ -94,6 +97,10 @@ pub(crate) struct HttpPort {
     pub(crate) acceptor: Option<Acceptor>,
 }
 
+/// Niceness of the thread: where the shards want a CPU whole, it gets about a twentieth, and a shard that has something to do
+/// goes first. What it takes from CPUs that have time to spare is not limited.
+const NICENESS: i32 = 14;
+
 /// Serves the metrics and the management API until the process ends. Requests are served one after the other:
 /// putting a large answer together holds the thread up, and only this one.
 pub(crate) fn serve(
@@ -122,6 +129,10 @@ pub(crate) fn serve(
         tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
     };
     thread::Builder::new().name("ringmq-http".to_owned()).spawn(move || {
+        // Linux knows no process here: without an id this is about the calling thread.
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::warn!(%error, "the HTTP servers run with the priority of the shards");
+        }
         if let Err(error) = runtime.block_on(serve) {
             tracing::error!(%error, "the HTTP servers ended");
         }
@@ -144,6 +155,7 @@ fn new_api(management: Management) -> Api {
         certificates,
         started,
         rates: Mutex::new(Rates::default()),
+        directory: tokio::sync::Mutex::new(Directory::default()),
     }
 }
 

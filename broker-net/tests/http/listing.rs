@@ -46,3 +46,31 @@ fn lists_are_sorted_by_any_field() {
     let below = check(api.get("queues?sort=arguments.x-queue-type&columns=name,arguments.x-queue-type"), 200).body;
     assert_eq!(below[0], json!({"name": "a", "arguments": {"x-queue-type": "classic"}}));
 }
+
+#[test]
+fn pages_of_queues_follow_what_is_made_and_removed() {
+    let api = Served::start();
+    api.must_put("vhosts/other", &json!({}));
+    api.must_put("permissions/other/guest", &json!({"configure": ".*", "write": ".*", "read": ".*"}));
+    for (path, arguments) in [
+        ("queues/%2F/b", json!({})),
+        ("queues/%2F/d", json!({"x-queue-type": "stream"})),
+        ("queues/other/a", json!({})),
+        ("queues/other/c", json!({"x-queue-type": "quorum"})),
+    ] {
+        api.must_put(path, &json!({"durable": true, "arguments": arguments}));
+    }
+    let page = |query: &str| {
+        let page = check(api.get(query), 200).body;
+        (names(&page["items"]).join(" "), page["total_count"].as_u64().unwrap())
+    };
+    assert_eq!(page("queues?page=1"), ("b d a c".to_owned(), 4));
+    assert_eq!(page("queues?page=1&sort=name"), ("a b c d".to_owned(), 4));
+    assert_eq!(page("queues?page=1&page_size=3&sort=name&sort_reverse=true"), ("d c b".to_owned(), 4));
+    assert_eq!(page("queues/other?page=1"), ("a c".to_owned(), 2));
+    check(api.delete("queues/%2F/d"), 204);
+    check(api.delete("queues/other/a"), 204);
+    assert_eq!(page("queues?page=1"), ("b c".to_owned(), 2));
+    api.must_put("queues/%2F/e", &json!({}));
+    assert_eq!(page("queues?page=1"), ("b e c".to_owned(), 3));
+}

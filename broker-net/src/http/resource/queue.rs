@@ -187,22 +187,34 @@ impl Serialize for QueueWithConsumers<'_> {
     }
 }
 
-fn list_rows(api: &Api, rows: Vec<QueueInfo>, listing: &Listing) -> ApiResult {
+/// Answers with the queues of the virtual hosts that `sees` lets through; `only` is the one that they are all in.
+async fn list_seen(api: &Api, listing: &Listing, only: Option<&str>, sees: impl Fn(&str) -> bool) -> ApiResult {
+    let cut = if listing.is_page_by_name() {
+        let names = api.queue_names().await?;
+        Some(listing.cut_by_name(names.iter().filter(|queue| sees(&queue.vhost)))?)
+    } else {
+        None
+    };
+    let mut rows = match &cut {
+        Some(cut) => api.admin.queues_called(&cut.rows).await?,
+        None => api.admin.queues(only).await?,
+    };
+    rows.retain(|queue| sees(&queue.vhost));
     let rates = api.rates()?;
-    listing.reply(rows, |info| Queue {
+    let render = |info: QueueInfo| Queue {
         seen: rates.of(&Object::Queue(info.id)),
         info,
         node: &api.identity.node,
         stats: listing.stats,
-    })
+    };
+    match cut {
+        Some(cut) => listing.reply_cut(&cut, rows, render),
+        None => listing.reply(rows, render),
+    }
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
-    let mut rows = api.admin.queues(None).await?;
-    if !caller.is_administrator() {
-        rows.retain(|queue| caller.has_permission_in(&queue.vhost));
-    }
-    list_rows(&api, rows, &listing)
+    list_seen(&api, &listing, None, |vhost| caller.lists(vhost)).await
 }
 
 pub(super) async fn list_of_vhost(
@@ -212,8 +224,7 @@ pub(super) async fn list_of_vhost(
     listing: Listing,
 ) -> ApiResult {
     caller.require_visible_vhost(&vhost)?;
-    let rows = api.admin.queues(Some(&vhost)).await?;
-    list_rows(&api, rows, &listing)
+    list_seen(&api, &listing, Some(&vhost), |other| other == vhost).await
 }
 
 async fn find(api: &Api, vhost: &str, name: &str) -> ApiResult<QueueInfo> {
