@@ -97,9 +97,9 @@ pub(crate) struct HttpPort {
     pub(crate) acceptor: Option<Acceptor>,
 }
 
-/// Niceness of the thread: where the shards want a CPU whole, it gets about a twentieth, and a shard that has something to do
+/// Niceness of the thread: where the shards want a CPU whole, it gets about a thirtieth, and a shard that has something to do
 /// goes first. What it takes from CPUs that have time to spare is not limited.
-const NICENESS: i32 = 14;
+const NICENESS: i32 = 15;
 
 /// Serves the metrics and the management API until the process ends. Requests are served one after the other:
 /// putting a large answer together holds the thread up, and only this one.
