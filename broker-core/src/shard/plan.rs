@@ -97,12 +97,22 @@ pub(super) fn plan(topology: &Topology, placement: Placement, who: Who<'_>, comm
             let binding = definition(ResourceKind::Queue, exchange, queue, routing_key, arguments);
             planner.unbind(binding, Answer::QueueUnbindOk)
         }
-        Command::QueueDelete { queue, .. } => {
+        Command::QueueDelete { queue, if_unused, if_empty } => {
             planner.permit(Access::Configure, planner.queue(queue))?;
-            match planner.topology.find_queue(who.vhost, queue) {
-                None => Ok(Plan::Done(Answer::QueueDeleteOk { message_count: 0 })),
-                Some(_) => planner.use_queue(queue),
-            }
+            let Some((_, row)) = planner.topology.find_queue(who.vhost, queue) else {
+                return Ok(Plan::Done(Answer::QueueDeleteOk { message_count: 0 }));
+            };
+            let planned = planner.use_queue(queue)?;
+            let condition = match row.kind {
+                QueueType::Quorum if *if_unused => "if-unused",
+                QueueType::Quorum if *if_empty => "if-empty",
+                _ => return Ok(planned),
+            };
+            let text = format!(
+                "cannot delete {}. queue.delete operations with {condition} flag set are not supported by quorum queues",
+                planner.queue(queue)
+            );
+            Err(ConnectionCode::NotImplemented.error(text).into())
         }
         Command::BasicConsume { queue, room, .. } => {
             planner.permit(Access::Read, planner.queue(queue))?;

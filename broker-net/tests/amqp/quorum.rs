@@ -4,6 +4,7 @@ use amq_protocol::protocol::basic::{AMQPMethod as Basic, Qos, QosOk};
 use lapin::message::BasicGetMessage;
 use lapin::options::{
     BasicNackOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
@@ -213,5 +214,23 @@ fn get_from_a_single_active_consumer_queue_is_405() {
         let text = "RESOURCE_LOCKED - cannot obtain access to locked queue 'quorum' in vhost '/'. basic.get \
                     operations are not supported by quorum queues with single active consumer";
         assert_eq!(error_of(refused), (405, text.to_owned()));
+    });
+}
+
+#[test]
+fn deletes_with_a_condition_are_540() {
+    scenario(async |broker| {
+        for (options, condition) in [
+            (QueueDeleteOptions { if_unused: true, ..Default::default() }, "if-unused"),
+            (QueueDeleteOptions { if_empty: true, ..Default::default() }, "if-empty"),
+        ] {
+            let session = broker.open().await;
+            declare_with(&session, "quorum", FieldTable::default()).await.unwrap();
+            let text = format!(
+                "NOT_IMPLEMENTED - cannot delete queue 'quorum' in vhost '/'. queue.delete operations with \
+                 {condition} flag set are not supported by quorum queues"
+            );
+            assert_eq!(error_of(session.queue_delete("quorum".into(), options).await), (540, text));
+        }
     });
 }

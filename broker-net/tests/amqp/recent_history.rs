@@ -6,7 +6,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
 
-use crate::harness::{Broker, Session, error_of, own_process, persistent, scenario, table};
+use crate::harness::{Broker, Session, error_of, long_string, own_process, persistent, scenario, table};
 
 /// A session in confirm mode, with the exchange `x` that keeps three messages.
 async fn prepare(broker: &Broker) -> Session {
@@ -90,11 +90,13 @@ fn an_exchange_that_is_bound_routes_what_it_is_given() {
 #[test]
 fn the_length_must_be_a_positive_integer_406() {
     scenario(async |broker| {
-        for (length, argument) in [(AMQPValue::LongInt(0), " 0"), (AMQPValue::LongInt(-30), " -30")] {
+        for (length, argument) in
+            [(AMQPValue::LongInt(0), "0"), (AMQPValue::LongInt(-30), "-30"), (long_string("x"), "<<\"x\">>")]
+        {
             let session = broker.open().await;
             let refused = declare(&session, table([("x-recent-history-length", length)])).await;
             let text = format!(
-                "PRECONDITION_FAILED - Invalid argument{argument}, 'x-recent-history-length' must be a positive integer"
+                "PRECONDITION_FAILED - Invalid argument {argument}, 'x-recent-history-length' must be a positive integer"
             );
             assert_eq!(error_of(refused), (406, text));
         }

@@ -19,6 +19,15 @@ use crate::workspace::{Workspace, run};
 /// After this time a RabbitMQ that does not accept connections is taken as stuck.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Plugins that come with it and have exchange types.
+const PLUGINS: [&str; 5] = [
+    "rabbitmq_consistent_hash_exchange",
+    "rabbitmq_jms_topic_exchange",
+    "rabbitmq_random_exchange",
+    "rabbitmq_recent_history_exchange",
+    "rabbitmq_sharding",
+];
+
 /// Where the package's Erlang expects itself.
 const ERLANG: &str = "/usr/lib/erlang";
 
@@ -139,7 +148,7 @@ fn start(root: &Path) -> anyhow::Result<Peer> {
     let (epmd, distribution) = (free_address()?.port().to_string(), free_address()?.port().to_string());
     fs::write(home.join("rabbitmq.conf"), format!("listeners.tcp.1 = {address}\n"))?;
     fs::write(home.join("advanced.config"), "[].\n")?;
-    fs::write(home.join("enabled_plugins"), "[].\n")?;
+    fs::write(home.join("enabled_plugins"), format!("[{}].\n", PLUGINS.join(",")))?;
     let server = server(root)?;
     let log = File::create(home.join("log"))?;
     let mut peer = Peer { address, version: String::new(), processes: Vec::new(), _directory: None };

@@ -252,11 +252,29 @@ pub(super) fn parse(text: &str) -> anyhow::Result<(Value, &str)> {
 /// Reads a quoted text or a bare word.
 fn parse_text(text: &str) -> anyhow::Result<(String, &str)> {
     if let Some(rest) = text.strip_prefix('"') {
-        let (word, rest) = rest.split_once('"').context("a quote is not closed")?;
-        return Ok((word.replace("\\n", "\n").replace("\\r", "\r").replace("\\0", "\0"), rest));
+        return parse_quoted(rest);
     }
     let end = text.find([',', ':', ']', '}']).unwrap_or(text.len());
     Ok((text[..end].trim_end().to_owned(), &text[end..]))
+}
+
+/// Reads what follows the quote, with the escapes of Rust's texts.
+fn parse_quoted(rest: &str) -> anyhow::Result<(String, &str)> {
+    let mut word = String::new();
+    let mut letters = rest.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => return Ok((word, letters.as_str())),
+            '\\' => word.push(match letters.next().context("nothing is behind a backslash")? {
+                'n' => '\n',
+                'r' => '\r',
+                '0' => '\0',
+                other => other,
+            }),
+            other => word.push(other),
+        }
+    }
+    bail!("a quote is not closed")
 }
 
 fn parse_array(mut rest: &str) -> anyhow::Result<(Value, &str)> {
@@ -294,8 +312,7 @@ mod tests {
 
     #[test]
     fn values_are_the_same_after_script_and_wire() {
-        let text =
-            "{a: 1, b: -5:l, c: true, d: \"x y\", e: [1, {f: void}], g: 1.5:d, h: 7:T, i: -1:b, j: \"z\":x}";
+        let text = "{a: 1, b: -5:l, c: true, d: \"x y\", e: [1, {f: void}], g: 1.5:d, h: 7:T, i: -1:b, j: \"z\":x, k: \"<<\\\"q\\\">>\"}";
         let (value, rest) = parse(text).unwrap();
         assert_eq!((value.to_string().as_str(), rest), (text, ""));
         let mut octets = Vec::new();

@@ -9,6 +9,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use broker_store::{Entry, LogKind, Position, QueueId, SegmentId, Seq};
 
 use crate::error::{ChannelCode, ChannelError};
+use crate::model::arguments::ErlangTerm;
 use crate::model::deduplication;
 use crate::model::headers::Headers;
 use crate::model::properties::Properties;
@@ -39,8 +40,7 @@ pub fn check_arguments(arguments: &FieldTable) -> Result<(), ChannelError> {
         Some(length) if length > 0 => {
             format!("Invalid argument {length}, '{LENGTH}' must not be above {MAX_LENGTH}")
         }
-        Some(length) => format!("Invalid argument {length}, '{LENGTH}' must be a positive integer"),
-        None => format!("Invalid argument, '{LENGTH}' must be a positive integer"),
+        _ => format!("Invalid argument {}, '{LENGTH}' must be a positive integer", ErlangTerm(value)),
     };
     Err(ChannelCode::PreconditionFailed.error(text))
 }
