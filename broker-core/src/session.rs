@@ -168,6 +168,8 @@ pub enum Reply<'a> {
         message: Message<'a>,
     },
     BasicGetEmpty,
+    /// To [`Shard::ask_done`](crate::shard::Shard::ask_done).
+    Done,
     Failed(AmqpError),
 }
 

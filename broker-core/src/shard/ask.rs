@@ -527,6 +527,7 @@ fn deliver_answer(sessions: &mut impl Sessions, connection: ConnectionKey, reque
         Answer::BasicConsumeOk { consumer, timeout_ms } => Reply::BasicConsumeOk { consumer, timeout_ms },
         Answer::BasicCancelOk => Reply::BasicCancelOk,
         Answer::BasicGetEmpty => Reply::BasicGetEmpty,
+        Answer::Done => Reply::Done,
         Answer::Failed(error) => Reply::Failed(error),
         Answer::Applied => return,
     };

@@ -62,6 +62,11 @@ pub(super) enum Op {
     CloseChannel {
         channel: ChannelKey,
     },
+    /// To be answered: all before it is done then.
+    AskDone {
+        connection: ConnectionKey,
+        request: RequestId,
+    },
     Ask(Box<Ask>),
     /// For a consumer of the receiver.
     Deliver {
@@ -200,6 +205,8 @@ pub(super) enum Answer {
     BasicCancelOk,
     BasicGetEmpty,
     Failed(AmqpError),
+    /// All that was told before is done.
+    Done,
     /// A change of an administrator is so everywhere.
     Applied,
 }

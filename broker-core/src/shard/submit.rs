@@ -98,12 +98,20 @@ impl Shard {
     }
 
     /// Ends a channel: its consumers go, its unacknowledged messages return to their queues. No delivery,
-    /// confirm or reply for it has an effect after this.
-    pub fn close_channel(&mut self, sessions: &mut impl Sessions, channel: ChannelKey) {
-        for shard in self.touched.remove(&channel).unwrap_or_default() {
-            self.peers.batch(shard).push(Op::CloseChannel { channel });
+    /// confirm or reply for it has an effect after this. Returns the other shards that do their part of it later.
+    pub fn close_channel(&mut self, sessions: &mut impl Sessions, channel: ChannelKey) -> Vec<ShardId> {
+        let shards = self.touched.remove(&channel).unwrap_or_default();
+        for shard in &shards {
+            self.peers.batch(*shard).push(Op::CloseChannel { channel });
         }
         self.channel_closed(sessions, ChannelAddress { shard: self.id, channel });
+        shards
+    }
+
+    /// Has another shard answer `request` with [`Reply::Done`](crate::session::Reply::Done) when it has done all that this shard has
+    /// told it so far.
+    pub fn ask_done(&mut self, shard: ShardId, connection: ConnectionKey, request: RequestId) {
+        self.peers.batch(shard).push(Op::AskDone { connection, request });
     }
 
     /// A channel, here or elsewhere, is gone.

@@ -7,7 +7,7 @@ use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
 use super::admin::{ADMIN_CONNECTION, ADMIN_SLOT};
-use super::mailbox::{Batch, Op};
+use super::mailbox::{Answer, Batch, Op, ReplyTo};
 use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
 use super::timers::NEVER;
@@ -53,6 +53,9 @@ impl Shard {
             }
             Op::CloseChannel { channel } => {
                 self.channel_closed(sessions, ChannelAddress { shard: from, channel });
+            }
+            Op::AskDone { connection, request } => {
+                self.answer(sessions, ReplyTo { shard: from, connection, request }, Answer::Done);
             }
             Op::Ask(ask) => self.ask_here(sessions, *ask),
             Op::Deliver { channel, consumer, queue, token, redelivered, message } => {

@@ -3,12 +3,13 @@
 use amq_protocol::frame::AMQPFrame;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::access::{self, Request};
-use amq_protocol::protocol::basic::{AMQPMethod as Basic, Ack, Qos};
+use amq_protocol::protocol::basic::{AMQPMethod as Basic, Ack, Get, Qos};
 use amq_protocol::protocol::channel::{AMQPMethod as Channel, Close, CloseOk, Flow, FlowOk, Open};
+use amq_protocol::protocol::connection::{AMQPMethod as Connection, Close as ConnectionClose};
 use amq_protocol::protocol::queue::{AMQPMethod as Queue, Declare};
 
 use crate::harness::{
-    Raw, basic, body, channel, declare, error_of, get, message_count, next, publish, queue, scenario,
+    Raw, basic, body, channel, connection, declare, error_of, get, message_count, next, publish, queue, scenario,
 };
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -170,6 +171,41 @@ fn pipelined_requests_are_answered_in_order() {
             let AMQPClass::Queue(Queue::DeclareOk(ok)) = raw.method(1) else { panic!("no declare-ok") };
             assert_eq!(ok.queue.as_str(), format!("pipelined-{number}"));
             assert!(matches!(raw.next(), Some(AMQPFrame::Method(1, AMQPClass::Basic(Basic::QosOk(_))))));
+        }
+    });
+}
+
+#[test]
+fn what_a_channel_held_is_in_its_queues_when_the_close_is_answered() {
+    scenario(async |broker| {
+        let session = broker.open().await;
+        // Some of them are on another shard than either connection.
+        let names: Vec<String> = (0..8).map(|number| format!("held-{number}")).collect();
+        for name in &names {
+            declare(&session, name).await;
+            publish(&session, "", name, "held").await;
+            assert_eq!(message_count(&session, name).await, 1);
+        }
+        for round in 0..30 {
+            let mut holder = Raw::open(broker);
+            for name in &names {
+                let taken = holder.call(1, &basic(Basic::Get(Get { queue: name.as_str().into(), no_ack: false })));
+                assert!(matches!(taken, AMQPClass::Basic(Basic::GetOk(_))), "{name}, round {round}: {taken:?}");
+                for _ in ["header", "body"] {
+                    holder.next().expect("the rest of the message");
+                }
+            }
+            match round % 3 {
+                0 => drop(holder.call(1, &channel(Channel::Close(Close::default())))),
+                1 => drop(holder.call(0, &connection(Connection::Close(ConnectionClose::default())))),
+                _ => {
+                    holder.send(1, &passive("nothing"));
+                    assert_eq!(holder.channel_closed(1).code, 404);
+                }
+            }
+            for name in &names {
+                assert_eq!(message_count(&session, name).await, 1, "{name}, round {round}");
+            }
         }
     });
 }

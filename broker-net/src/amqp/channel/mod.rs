@@ -28,7 +28,7 @@ use self::tx::Transaction;
 use super::codec::{ChannelId, Frame, FrameKind, Method, MethodId};
 use super::outputs::Outputs;
 use super::outputs::channel::PublishCounts;
-use super::outputs::reply::{Request, RequestKind};
+use super::outputs::reply::{NO_CHANNEL, Request, RequestKind};
 
 const CHANNEL_CLOSE: MethodId = MethodId::new(20, 40);
 
@@ -224,9 +224,12 @@ impl Channel {
                 Err(ConnectionCode::ChannelError.error("second 'channel.open' seen").into())
             }
             channel::AMQPMethod::Close(_) => {
-                turn.shard.close_channel(turn.outputs, self.key);
+                let connection = turn.session.connection;
+                let others = turn.shard.close_channel(turn.outputs, self.key);
                 turn.outputs.remove_channel(self.key);
-                self.write(turn, close_ok())?;
+                // What the channel held is in its queues again when the client is told (RabbitMQ).
+                turn.outputs.wait_for_shards(connection, turn.shard, &others);
+                turn.outputs.write_in_turn(connection, (NO_CHANNEL, self.number), &close_ok());
                 Ok(Flow::Closed)
             }
             channel::AMQPMethod::Flow(flow) if flow.active => {
@@ -248,7 +251,7 @@ impl Channel {
         match MethodId::of(frame.payload) {
             Some(CLOSE_OK) => Flow::Closed,
             Some(CHANNEL_CLOSE) => {
-                turn.outputs.write_method(turn.session.connection, self.number, &close_ok());
+                turn.outputs.write_in_turn(turn.session.connection, (NO_CHANNEL, self.number), &close_ok());
                 Flow::Done
             }
             _ => Flow::Done,

@@ -3,7 +3,7 @@
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::channel::{AMQPMethod, OpenOk};
 use broker_core::error::{ConnectionCode, ConnectionError};
-use broker_core::ids::ChannelKey;
+use broker_core::ids::{ChannelKey, ShardId};
 use broker_core::shard::Shard;
 
 use super::Connection;
@@ -112,16 +112,21 @@ impl Connection {
         }
     }
 
-    pub(super) fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) {
+    /// Closes all channels. Returns the other shards that do their part of it later.
+    pub(super) fn close_channels(&mut self, shard: &mut Shard, outputs: &mut Outputs) -> Vec<ShardId> {
+        let mut others = Vec::new();
         for channel in self.channels.drain(..).flatten() {
             if !channel.is_closing() {
-                shard.close_channel(outputs, channel.key);
+                others.extend(shard.close_channel(outputs, channel.key));
                 outputs.remove_channel(channel.key);
                 count_closed(&channel, self.session.as_deref(), &self.node, shard);
             }
         }
         self.channels.shrink_to_fit();
         self.open_channels = 0;
+        others.sort_unstable();
+        others.dedup();
+        others
     }
 }
 

@@ -241,9 +241,10 @@ impl Connection {
         Ok(())
     }
 
-    /// The client closes: close-ok follows when its exclusive queues are gone.
+    /// The client closes: close-ok follows when what its channels held is in its queues again and its exclusive queues are gone.
     fn handle_close(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
-        self.close_channels(shard, outputs);
+        let others = self.close_channels(shard, outputs);
+        outputs.wait_for_shards(self.key, shard, &others);
         self.close_session(shard);
         self.state = State::Ending;
         self.deadline_ms = Some(now_ms + limits::CLOSE_MS);

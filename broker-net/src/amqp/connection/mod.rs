@@ -26,6 +26,7 @@ use super::codec::{
     ChannelId, MethodId, PROTOCOL_HEADER, ProtocolHeader, next_frame, protocol_header, unexpected_frame,
 };
 use super::outputs::client::Client;
+use super::outputs::reply::NO_CHANNEL;
 use super::outputs::{Event, Outputs};
 use super::{Node, limits};
 
@@ -291,8 +292,13 @@ impl Connection {
     fn handle_events(&mut self, shard: &mut Shard, outputs: &mut Outputs, now_ms: u64) {
         while let Some(event) = outputs.next_event(self.key) {
             match event {
-                Event::ChannelFailed { number, channel } => {
-                    shard.close_channel(outputs, channel);
+                Event::ChannelFailed { number, channel, close } => {
+                    let others = shard.close_channel(outputs, channel);
+                    if self.state == State::Running {
+                        // What the channel held is in its queues again when the client is told (RabbitMQ).
+                        outputs.wait_for_shards(self.key, shard, &others);
+                        outputs.write_in_turn(self.key, (NO_CHANNEL, number), &close);
+                    }
                     if let Some(Some(open)) = self.channels.get_mut(usize::from(number.0))
                         && open.key == channel
                     {

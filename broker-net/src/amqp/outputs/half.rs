@@ -70,10 +70,10 @@ pub(crate) struct Gate {
 }
 
 /// What happened on the output side that changes the state of the input half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
-    /// `channel.close` was written.
-    ChannelFailed { number: ChannelId, channel: ChannelKey },
+    /// A channel is to be ended, and the client to be told with `close` when that is done.
+    ChannelFailed { number: ChannelId, channel: ChannelKey, close: Box<AMQPClass> },
     /// `connection.close` was written.
     ConnectionFailed,
     /// `connection.close-ok` was written: the end.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use amq_protocol::protocol::AMQPClass;
-use broker_core::ids::{ChannelKey, ConnectionKey, RequestId};
+use broker_core::ids::{ChannelKey, ConnectionKey, RequestId, ShardId};
 use broker_core::shard::Shard;
 
 use super::Outputs;
@@ -115,6 +115,29 @@ impl Outputs {
         match self.connections.get_mut(key) {
             Some(connection) => connection.requests.push(request),
             None => RequestId(0),
+        }
+    }
+
+    /// Writes a method when all that was asked before has been answered.
+    pub(crate) fn write_in_turn(
+        &mut self,
+        key: ConnectionKey,
+        (channel, number): (ChannelKey, ChannelId),
+        method: &AMQPClass,
+    ) {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.requests.len() > 0 => {
+                connection.requests.push(Request::told_in_turn(channel, number, method));
+            }
+            _ => self.write_method(key, number, method),
+        }
+    }
+
+    /// Has what is written in turn wait until other shards have done what `shard` has told them.
+    pub(crate) fn wait_for_shards(&mut self, key: ConnectionKey, shard: &mut Shard, others: &[ShardId]) {
+        for other in others {
+            let request = self.expect_reply(key, Request::silent());
+            shard.ask_done(*other, key, request);
         }
     }
 

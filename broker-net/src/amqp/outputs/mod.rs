@@ -29,7 +29,7 @@ use self::channel::ChannelOutput;
 use self::delivery_timeout::DeliveryTimeouts;
 pub(crate) use self::half::Event;
 use self::half::{ConnectionOutput, Window, write_due_confirms};
-use self::reply::{Outcome, Request, RequestKind, write_reply};
+use self::reply::{Outcome, RequestKind, write_reply};
 use self::slots::Slots;
 use super::channel::unacked::Entry;
 use super::codec::{ChannelId, MethodId, reply_text, write_method};
@@ -287,11 +287,8 @@ impl Sessions for Outputs {
         }
         let consumer_tag = reply_text(consumer.prefix.consumer_tag());
         let cancel = AMQPClass::Basic(basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: true }));
-        if output.requests.len() == 0 {
-            return self.write_method(connection, number, &cancel);
-        }
         // Perhaps the client waits for the delete-ok of this very queue: as with RabbitMQ the answer comes first.
-        output.requests.push(Request::told_in_turn(channel, number, &cancel));
+        self.write_in_turn(connection, (channel, number), &cancel);
     }
 
     fn blocked(&mut self, reason: Option<&'static str>) {

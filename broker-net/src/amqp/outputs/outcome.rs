@@ -10,7 +10,7 @@ use super::reply::{self, Outcome};
 use crate::amqp::codec::{ChannelId, MethodId, reply_text, write_method};
 
 impl Outputs {
-    /// Closes a channel with `channel.close`; the input half learns it as an [`Event`].
+    /// Has a channel closed with `channel.close`: the input half does it, which learns it as an [`Event`].
     pub(crate) fn fail_channel(&mut self, key: ChannelKey, method: MethodId, error: &ChannelError) {
         let Some(channel) = self.channels.get(key) else {
             return;
@@ -26,9 +26,9 @@ impl Outputs {
         // Confirms that are due go out first.
         self.confirms_changed(key);
         self.write_confirms(connection);
-        self.write_method(connection, number, &close);
         if let Some(connection) = self.connections.get_mut(connection) {
-            connection.events.push(Event::ChannelFailed { number, channel: key });
+            connection.events.push(Event::ChannelFailed { number, channel: key, close: Box::new(close) });
+            connection.mark_ready(&mut self.ready);
         }
         self.remove_channel(key);
     }

@@ -23,18 +23,23 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Waits for another shard and tells the client nothing.
+    pub(crate) fn silent() -> Self {
+        Self {
+            method: MethodId::default(),
+            channel: NO_CHANNEL,
+            number: ChannelId(0),
+            nowait: true,
+            kind: RequestKind::Plain,
+            outcome: None,
+        }
+    }
+
     /// No request: a method of the broker that goes out when all that was asked before has been answered.
     pub(crate) fn told_in_turn(channel: ChannelKey, number: ChannelId, method: &AMQPClass) -> Self {
         let mut frames = Vec::new();
         write_method(&mut frames, number, method);
-        Self {
-            method: MethodId::default(),
-            channel,
-            number,
-            nowait: true,
-            kind: RequestKind::Plain,
-            outcome: Some(Outcome::Frames(frames)),
-        }
+        Self { channel, number, outcome: Some(Outcome::Frames(frames)), ..Self::silent() }
     }
 }
 
