@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::{Settings, Tls};
-use crate::http::{HttpPort, Listening};
+use crate::http::{HttpPort, Listening, Secured};
 use crate::startup::{self, Claim, StartError};
 use crate::tls::{Acceptor, TlsError};
 use crate::transport::Listen;
@@ -85,6 +85,25 @@ impl Certificates {
     }
 }
 
+/// All ports of the broker, and those of them that speak TLS with what they show.
+pub(crate) fn reachable(
+    listens: &[Listen],
+    certificates: &Certificates,
+    http: &HttpPorts,
+) -> io::Result<(Vec<Listening>, Vec<Secured>)> {
+    let amqp = listens.iter().map(|listen| {
+        let listening = Listening { protocol: listen.protocol(), address: listen.address };
+        (listening, certificates.amqp.clone().filter(|_| listen.tls))
+    });
+    let http = http.listening()?.into_iter().zip(http.management.iter().chain(&http.metrics));
+    let all: Vec<_> = amqp.chain(http.map(|(listening, port)| (listening, port.acceptor.clone()))).collect();
+    let secured = all.iter().filter_map(|(listening, acceptor)| {
+        Some(Secured { listening: listening.clone(), acceptor: acceptor.clone()? })
+    });
+    let secured = secured.collect();
+    Ok((all.into_iter().map(|(listening, _)| listening).collect(), secured))
+}
+
 /// The ports of the HTTP servers.
 pub(crate) struct HttpPorts {
     /// Of the management API.
@@ -111,7 +130,7 @@ impl HttpPorts {
     }
 
     /// RabbitMQ's names of what is spoken, and where.
-    pub(crate) fn listening(&self) -> io::Result<Vec<Listening>> {
+    fn listening(&self) -> io::Result<Vec<Listening>> {
         let named = |ports: &[HttpPort], plain, secure| {
             let named = ports.iter().map(|port| {
                 let protocol = if port.acceptor.is_some() { secure } else { plain };

@@ -9,7 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -31,6 +32,23 @@ pub struct Logging {
     console: reload::Handle<EnvFilter, Registry>,
     file: Output,
     audit: Output,
+    places: Places,
+}
+
+/// Where the log goes at present.
+#[derive(Clone, Debug)]
+pub struct Places {
+    console: Arc<AtomicBool>,
+    files: [LogFile; 2],
+}
+
+impl Places {
+    /// The files' paths, and `<stderr>`, as RabbitMQ names such a place.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let files = self.files.iter().filter_map(LogFile::path).map(|path| path.display().to_string());
+        let console = self.console.load(Ordering::Relaxed).then(|| "<stderr>".to_owned());
+        files.chain(console).collect()
+    }
 }
 
 /// A file that is written to, and what is written.
@@ -66,7 +84,9 @@ pub fn start(log: &Log) -> Result<Logging, StartError> {
         audit_layer.with_filter(audit_filter).boxed(),
     ];
     tracing_subscriber::registry().with(layers).init();
-    Ok(Logging { console, file, audit })
+    let places =
+        Places { console: Arc::new(AtomicBool::new(!log.off)), files: [file.file.clone(), audit.file.clone()] };
+    Ok(Logging { console, file, audit, places })
 }
 
 /// Checks what [`start`] would, without starting anything or opening files.
@@ -75,6 +95,11 @@ pub fn check(log: &Log) -> Result<(), StartError> {
 }
 
 impl Logging {
+    /// Where the log goes, now and after it is changed.
+    pub(crate) fn places(&self) -> Places {
+        self.places.clone()
+    }
+
     /// Changes levels, and opens the files again, which may be others. A file that cannot be opened stays what it was.
     pub fn reload(&self, log: &Log) {
         for (output, path) in [(&self.file, &log.file), (&self.audit, &log.audit_file)] {
@@ -88,6 +113,7 @@ impl Logging {
                 let _ = self.console.reload(console);
                 let _ = self.file.filter.reload(file);
                 let _ = self.audit.filter.reload(audit);
+                self.places.console.store(!log.off, Ordering::Relaxed);
             }
             Err(error) => tracing::error!(%error, "the log stays as it was"),
         }
@@ -139,24 +165,37 @@ impl Filters {
 
 /// A file that lines are added to; none: lines are thrown away.
 #[derive(Clone, Debug, Default)]
-struct LogFile(Arc<Mutex<Option<File>>>);
+struct LogFile(Arc<Mutex<Option<(PathBuf, File)>>>);
 
 impl LogFile {
     /// Opens a file, which is made if it is missing: readable by owner and group.
     fn open(&self, path: Option<&Path>) -> Result<(), StartError> {
-        let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-        let file = path
-            .map(|path| open(path).map_err(|source| StartError::LogFile { path: PathBuf::from(path), source }));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file.transpose()?;
+        let open = |path: &Path| {
+            let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+            match file {
+                Ok(file) => Ok((PathBuf::from(path), file)),
+                Err(source) => Err(StartError::LogFile { path: PathBuf::from(path), source }),
+            }
+        };
+        let file = path.map(open).transpose()?;
+        *self.lock() = file;
         Ok(())
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.lock().as_ref().map(|(path, _)| path.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(PathBuf, File)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &mut *self.lock() {
             // One call for each line: lines of several threads do not mix.
-            Some(file) => file.write(line),
+            Some((_, file)) => file.write(line),
             None => Ok(line.len()),
         }
     }

@@ -36,6 +36,20 @@ pub enum LoginProtocol {
     Http,
 }
 
+impl LoginProtocol {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Amqp, Self::Http];
+
+    /// RabbitMQ's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Amqp => "amqp091",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Logins {
@@ -57,6 +71,14 @@ pub struct Attempts {
     pub succeeded: u64,
     /// Those that were not, refused ones included.
     pub failed: u64,
+}
+
+impl Attempts {
+    /// How many there were.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.succeeded + self.failed
+    }
 }
 
 /// Failures by address, in two windows: the current one and the one before.

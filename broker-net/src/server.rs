@@ -1,7 +1,7 @@
 //! From a configuration to a running broker, and back when the process is told to stop.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,13 +12,12 @@ use signal_hook::iterator::Signals;
 use crate::alarm::{self, Thresholds};
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
-use crate::http::{self, Listening, Management};
+use crate::http::{self, Listening, Management, Secured};
 use crate::listeners::{self, Certificates, HttpPorts};
 use crate::logging::Logging;
 use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::notify;
 use crate::startup::{self, StartError};
-use crate::transport::Listen;
 
 /// Exit code of a process that a second signal ends while it is stopping.
 const EXIT_AT_ONCE: i32 = 1;
@@ -58,7 +57,11 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
         http::load(&broker.admin(), definitions)?;
     }
     listeners::log_addresses(&listens, &http_ports);
-    serve_http(&config, &broker, (identity, shared.clone()), http_ports, &listens)
+    let reachable = listeners::reachable(&listens, &certificates, &http_ports);
+    reachable
+        .and_then(|reachable| {
+            serve_http(&config, &broker, logging, (identity, shared.clone()), http_ports, reachable)
+        })
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     notify::watch(broker.probe()).map_err(|source| StartError::System { what: "the watchdog", source })?;
     notify::ready(SERVING);
@@ -115,32 +118,25 @@ fn reload(
 fn serve_http(
     config: &Config,
     broker: &Broker,
+    logging: &Logging,
     (identity, thresholds): (Identity, SharedThresholds),
     ports: HttpPorts,
-    listens: &[Listen],
+    (listeners, secured): (Vec<Listening>, Vec<Secured>),
 ) -> io::Result<()> {
-    let amqp = listens.iter().map(|listen| Listening { protocol: listen.protocol(), address: listen.address });
-    let listeners = amqp.chain(ports.listening()?).collect();
-    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds.clone());
+    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds.clone(), broker.node());
     let management = Management {
         admin: broker.admin(),
         identity,
         data_dir: config.data_dir.clone(),
         listeners,
+        secured,
         node: broker.node(),
         default_queue_type: config.settings.default_queue_type.name(),
         thresholds,
-        certificates: certificates(config, listens),
+        config_file: config.file().map(Path::to_owned),
+        log: logging.places(),
     };
     http::serve((ports.metrics, families), ports.management, management)
-}
-
-/// The files of certificates that are in use.
-fn certificates(config: &Config, listens: &[Listen]) -> Vec<(&'static str, PathBuf)> {
-    let tls = &config.settings.tls;
-    let files = [("ssl_options.certfile", &tls.own.certfile), ("ssl_options.cacertfile", &tls.cacertfile)];
-    let used = files.into_iter().filter(|_| listens.iter().any(|listen| listen.tls));
-    used.filter_map(|(key, file)| Some((key, file.clone()?))).collect()
 }
 
 /// The signals that stop the broker, and SIGHUP. The first one that stops comes out of the iterator, the second one ends the

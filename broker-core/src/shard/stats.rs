@@ -124,11 +124,6 @@ shard_stats! {
     /// Counter: dead letters that all their queues have confirmed, where that matters (`at-least-once`).
     dead_lettered_confirmed,
 
-    /// Counter: logins that succeeded.
-    logins_succeeded,
-    /// Counter: logins that were refused.
-    logins_failed,
-
     /// Counter: bytes read from AMQP sockets.
     socket_received_bytes,
     /// Counter: reads of AMQP sockets.
@@ -192,12 +187,6 @@ impl ShardStats {
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.messages_ready + self.messages_unacked
-    }
-
-    /// Counter: logins, refused or not.
-    #[must_use]
-    pub fn logins(&self) -> u64 {
-        self.logins_succeeded + self.logins_failed
     }
 
     /// Counter: messages handed to consumers and to `basic.get`, in whatever mode.

@@ -12,7 +12,9 @@ use super::directory::Directory;
 use super::error::{ApiError, ApiResult};
 use super::rates::Rates;
 use crate::amqp::Node;
+use crate::logging::Places;
 use crate::metrics::{Identity, SharedThresholds};
+use crate::tls::Acceptor;
 
 /// The version of RabbitMQ whose API this is.
 pub(super) const RABBITMQ_VERSION: &str = "4.0.5";
@@ -30,8 +32,12 @@ pub(super) struct Api {
     pub(super) default_queue_type: &'static str,
     /// Where alarms begin.
     pub(super) thresholds: SharedThresholds,
-    /// Files of certificates, with the keys that name them.
-    pub(super) certificates: Vec<(&'static str, PathBuf)>,
+    /// The configuration file, if there is one.
+    pub(super) config_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub(super) log: Places,
+    /// The listeners that speak TLS.
+    pub(super) secured: Vec<Secured>,
     pub(super) started: Instant,
     pub(super) rates: Mutex<Rates>,
     /// What queues are called; held while shards are asked.
@@ -45,6 +51,13 @@ pub struct Listening {
     pub protocol: &'static str,
     /// Where.
     pub address: SocketAddr,
+}
+
+/// A port that speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Secured {
+    pub(crate) listening: Listening,
+    pub(crate) acceptor: Acceptor,
 }
 
 impl Api {
@@ -89,7 +102,8 @@ impl From<AmqpError> for ApiError {
                 ConnectionCode::AccessRefused | ConnectionCode::NotAllowed => {
                     Self::not_authorised("Access refused.")
                 }
-                _ => Self::bad_request(error.explanation),
+                // RabbitMQ's API does so for what closes its connection, and only for that.
+                code => Self::bad_request(format!("{} {}", code.code(), error.explanation)),
             },
         }
     }

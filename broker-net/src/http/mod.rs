@@ -11,6 +11,7 @@
 //! | `audit` | who changed what, for the log |
 //! | `listing`, `body`, `table`, `reply`, `error` | pages, sorting and columns; requests; AMQP's types in JSON; answers |
 //! | `rates`, `sampler` | rates from counters, and who looks at them |
+//! | `date` | dates as RabbitMQ writes them |
 //! | `pick` | the field that a list is sorted by |
 //! | `directory` | the names of queues, for pages of them |
 //! | `load` | definitions at start |
@@ -23,6 +24,7 @@ mod api;
 mod audit;
 mod body;
 mod caller;
+mod date;
 mod defined;
 mod directory;
 mod error;
@@ -54,10 +56,12 @@ use broker_core::admin::Admin;
 use tokio::task::JoinSet;
 
 use crate::amqp::Node;
+use crate::logging::Places;
 use crate::metrics::{Identity, Metrics, SharedThresholds};
 use crate::tls::Acceptor;
 use api::Api;
 pub use api::Listening;
+pub(crate) use api::Secured;
 use directory::Directory;
 use listener::{LimitedListener, Peer};
 pub use load::{LoadError, load};
@@ -84,8 +88,12 @@ pub struct Management {
     pub default_queue_type: &'static str,
     /// Where the alarms of memory and disk space begin.
     pub thresholds: SharedThresholds,
-    /// Files of certificates, with the keys of the configuration that name them.
-    pub certificates: Vec<(&'static str, PathBuf)>,
+    /// The configuration file, if there is one.
+    pub config_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub log: Places,
+    /// The listeners that speak TLS.
+    pub(crate) secured: Vec<Secured>,
 }
 
 /// A port of one of the servers.
@@ -141,9 +149,8 @@ pub(crate) fn serve(
 }
 
 fn new_api(management: Management) -> Api {
-    let Management { admin, identity, data_dir, listeners, node, default_queue_type, thresholds, certificates } =
-        management;
-    let started = Instant::now();
+    let Management { admin, identity, data_dir, listeners, node, .. } = management;
+    let Management { default_queue_type, thresholds, config_file, log, secured, .. } = management;
     Api {
         admin,
         identity,
@@ -152,8 +159,10 @@ fn new_api(management: Management) -> Api {
         node,
         default_queue_type,
         thresholds,
-        certificates,
-        started,
+        config_file,
+        log,
+        secured,
+        started: Instant::now(),
         rates: Mutex::new(Rates::default()),
         directory: tokio::sync::Mutex::new(Directory::default()),
     }

@@ -4,6 +4,7 @@ use broker_core::shard::stats::ShardStats;
 
 use super::Process;
 use crate::alarm::Thresholds;
+use crate::logins::Attempts;
 
 /// What a number may do between two scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +124,6 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
     Counter "rabbitmq_connection_outgoing_bytes_total" NONE socket_sent_bytes "Bytes sent on connections";
     Counter "rabbitmq_connection_incoming_packets_total" NONE socket_reads "Reads of connections";
     Counter "rabbitmq_connection_outgoing_packets_total" NONE socket_writes "Writes of connections";
-    Counter "rabbitmq_auth_attempts_total" PROTOCOL logins() "Logins, refused or not";
-    Counter "rabbitmq_auth_attempts_succeeded_total" PROTOCOL logins_succeeded "Logins that succeeded";
-    Counter "rabbitmq_auth_attempts_failed_total" PROTOCOL logins_failed "Logins that were refused";
     Counter "rabbitmq_io_write_ops_total" NONE log_writes "Writes to the durable logs";
     Counter "rabbitmq_io_write_bytes_total" NONE log_written_bytes "Bytes written to the durable logs";
     Counter "rabbitmq_io_write_time_seconds_total" NONE log_write_us / 1e6
@@ -175,6 +173,13 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
         dead_lettered_delivery_limit "Dead letters of messages that were delivered too often";
     Counter "rabbitmq_global_messages_dead_lettered_confirmed_total" AT_LEAST_ONCE dead_lettered_confirmed
         "Dead letters that all their queues have confirmed";
+};
+
+/// RabbitMQ's names; one number for each protocol.
+pub(super) const LOGINS: &[Family<Attempts>] = families! { Attempts:
+    Counter "rabbitmq_auth_attempts_total" NONE all() "Logins, refused or not; over HTTP each request is one";
+    Counter "rabbitmq_auth_attempts_succeeded_total" NONE succeeded "Logins that succeeded";
+    Counter "rabbitmq_auth_attempts_failed_total" NONE failed "Logins that were refused";
 };
 
 /// What only RingMQ has; one number per shard.

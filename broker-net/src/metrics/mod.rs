@@ -18,6 +18,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 pub use crate::alarm::Thresholds;
+use crate::amqp::Node;
+use crate::logins::{Attempts, LoginProtocol, Logins};
 use families::{Family, Kind};
 use histograms::DISTRIBUTIONS;
 pub use objects::{ExchangeRow, ObjectFamily, Objects};
@@ -61,6 +63,7 @@ pub struct Metrics {
     data_dir: PathBuf,
     started: Instant,
     thresholds: SharedThresholds,
+    node: Arc<Node>,
 }
 
 /// What begins RabbitMQ's names in `/metrics/detailed`.
@@ -77,8 +80,8 @@ const OLDEST: (&str, &str) =
 impl Metrics {
     /// Metrics of the broker whose data are in `data_dir`.
     #[must_use]
-    pub fn new(identity: Identity, data_dir: PathBuf, thresholds: SharedThresholds) -> Self {
-        Self { identity, data_dir, started: Instant::now(), thresholds }
+    pub fn new(identity: Identity, data_dir: PathBuf, thresholds: SharedThresholds, node: Arc<Node>) -> Self {
+        Self { identity, data_dir, started: Instant::now(), thresholds, node }
     }
 
     /// Who the numbers are about, in Prometheus' text format. `endpoint` is what the scraper asked: `aggregated`, `per-object` or
@@ -122,6 +125,7 @@ impl Metrics {
         let process = Process::read(&self.data_dir, self.started);
         let thresholds = self.thresholds.get();
         let mut collected: Vec<_> = families::BROKER.iter().map(|of| whole(of, &total)).collect();
+        collected.extend(families::LOGINS.iter().map(|of| per_protocol(of, &self.node.logins)));
         collected.extend(families::PROCESS.iter().map(|of| whole(of, &process)));
         collected.extend(families::LIMITS.iter().map(|of| whole(of, &thresholds)));
         collected.push(oldest(&total));
@@ -180,6 +184,15 @@ fn whole<T>(of: &Family<T>, numbers: &T) -> MetricFamily {
     family(of.name, of.help, of.kind, vec![metric(of.kind, labels, (of.value)(numbers))])
 }
 
+/// A family with one metric for each protocol that somebody can log in by.
+fn per_protocol(of: &Family<Attempts>, logins: &Logins) -> MetricFamily {
+    let metrics = LoginProtocol::ALL.map(|protocol| {
+        let value = (of.value)(&logins.attempts(protocol));
+        metric(of.kind, vec![label("protocol", protocol.name())], value)
+    });
+    family(of.name, of.help, of.kind, metrics.into())
+}
+
 /// A family with one metric per shard.
 fn per_shard(of: &Family<ShardStats>, shards: &[ShardStats]) -> MetricFamily {
     let metrics = shards
@@ -233,7 +246,7 @@ mod tests {
     fn scrape(shards: &[ShardStats]) -> String {
         let identity = Identity { node: "ringmq@here".to_owned(), cluster: "ringmq@here".to_owned() };
         let thresholds = SharedThresholds::new(Thresholds { memory: 1000, disk: 500 });
-        let metrics = Metrics::new(identity, PathBuf::from("/"), thresholds);
+        let metrics = Metrics::new(identity, PathBuf::from("/"), thresholds, Arc::default());
         metrics.encode_identity("aggregated").unwrap() + &metrics.encode(shards, |_| true).unwrap()
     }
 

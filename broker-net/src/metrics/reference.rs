@@ -87,6 +87,7 @@ pub fn reference() -> String {
     row(&mut page, IDENTITY_INFO, "gauge", labels);
     row(&mut page, BUILD_INFO, "gauge", "rabbitmq_version, ringmq_version, product_name, product_version");
     families(&mut page, families::BROKER, "");
+    families(&mut page, families::LOGINS, "protocol");
     families(&mut page, families::PROCESS, "");
     families(&mut page, families::LIMITS, "");
     row(&mut page, OLDEST, "gauge", "");

@@ -7,7 +7,7 @@ mod server_name;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -16,7 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-pub(crate) use self::expiry::expires_at;
+pub(crate) use self::expiry::{Certified, Period, Validity, now};
 pub(crate) use self::name::user_name;
 use self::server_name::ByServerName;
 use crate::config::Tls;
@@ -42,25 +42,47 @@ pub enum TlsError {
 /// The configuration of new TLS connections, which can be replaced while connections are open.
 #[derive(Clone, Debug)]
 pub(crate) struct Acceptor {
-    config: Arc<Mutex<Arc<ServerConfig>>>,
+    loaded: Arc<Mutex<Loaded>>,
+}
+
+/// What the files were when they were read.
+#[derive(Clone, Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    validity: Arc<[Validity]>,
+}
+
+impl Loaded {
+    fn new(options: &Tls) -> Result<Self, TlsError> {
+        Ok(Self { config: Arc::new(server_config(options)?), validity: expiry::validity(options)?.into() })
+    }
 }
 
 impl Acceptor {
     /// Reads the files.
     pub(crate) fn new(options: &Tls) -> Result<Self, TlsError> {
-        Ok(Self { config: Arc::new(Mutex::new(Arc::new(server_config(options)?))) })
+        Ok(Self { loaded: Arc::new(Mutex::new(Loaded::new(options)?)) })
     }
 
     /// Reads the files again. After an error everything is as it was.
     pub(crate) fn reload(&self, options: &Tls) -> Result<(), TlsError> {
-        let config = Arc::new(server_config(options)?);
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        let loaded = Loaded::new(options)?;
+        *self.loaded() = loaded;
         Ok(())
     }
 
     /// What holds for a new connection.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.loaded().config)
+    }
+
+    /// Until when the certificates in use are valid.
+    pub(crate) fn validity(&self) -> Arc<[Validity]> {
+        Arc::clone(&self.loaded().validity)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

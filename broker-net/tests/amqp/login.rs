@@ -57,6 +57,9 @@ fn an_address_that_fails_too_often_is_refused_whatever_its_password() {
         let mut metrics = ureq::get(format!("http://{}/metrics", broker.metrics)).call().unwrap();
         let metrics = metrics.body_mut().read_to_string().unwrap();
         assert!(metrics.contains("rabbitmq_auth_attempts_failed_total{protocol=\"amqp091\"} 4\n"), "{metrics}");
+        assert!(metrics.contains("rabbitmq_auth_attempts_failed_total{protocol=\"http\"} 0\n"), "{metrics}");
+        let requests = "rabbitmq_auth_attempts_succeeded_total{protocol=\"http\"} 3\n";
+        assert!(metrics.contains(requests), "each request is a login: {metrics}");
         assert_eq!(api.delete(&path).status, 204);
         assert_eq!(login_from(broker, "192.0.2.7", "guest"), None);
         assert_eq!(attempts(&api.get(&path).body, "amqp091"), [1, 0, 1]);

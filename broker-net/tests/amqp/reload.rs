@@ -5,8 +5,9 @@ use std::path::Path;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
+use serde_json::json;
 
-use crate::harness::{Broker, Login, Raw, own_process};
+use crate::harness::{Broker, Login, Management, Raw, own_process};
 
 /// Runs a test against a broker with a configuration file.
 fn configured(text: &str, test: impl AsyncFnOnce(&mut Broker, &Path)) {
@@ -75,6 +76,12 @@ fn log_file_is_opened_again_and_may_be_json() {
         let (log, rotated) = (path.with_file_name("ringmq.log"), path.with_file_name("ringmq.log.1"));
         fs::rename(&log, &rotated).unwrap();
         broker.reload();
+        let shown = || {
+            let rows = Management::new(broker.http).get("nodes").body;
+            ["log_files", "config_files"].map(|field| rows[0][field].clone())
+        };
+        let path = path.display().to_string();
+        assert_eq!(shown(), [json!([log.display().to_string(), "<stderr>"]), json!([path])]);
         until(|| log.exists() && fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n'))).await;
         let before = fs::read_to_string(&rotated).unwrap();
         for line in before.lines() {

@@ -5,6 +5,7 @@
 
 mod access;
 mod binding;
+mod certificate;
 mod connection;
 mod ctl;
 mod ctl_recorded;

@@ -119,7 +119,6 @@ impl Connection {
         let claim = sasl::claim(mechanism, start_ok.response.as_bytes(), &config, &self.peer)?;
         match self.log_in(claim, &config, shard, now_ms) {
             Ok(user) => {
-                shard.stats_mut().logins_succeeded += 1;
                 if let Some(client) = outputs.client_mut(self.key) {
                     client.user = Arc::clone(&user);
                     client.auth_mechanism = mechanism.into();
@@ -130,7 +129,6 @@ impl Connection {
                 outputs.write_method(self.key, ChannelId(0), &AMQPClass::Connection(tune));
             }
             Err(reason) => {
-                shard.stats_mut().logins_failed += 1;
                 tracing::warn!(peer = %self.peer.address, mechanism, reason, "login refused");
                 if self.capabilities.authentication_failure_close {
                     let error = ConnectionCode::AccessRefused.error(format!(

@@ -17,12 +17,11 @@ use crate::logins::LoginProtocol;
 /// `GET /auth/attempts/NODE`: numbers by protocol.
 pub(super) async fn list(caller: Caller, State(api): State<Arc<Api>>, Path(node): Path<String>) -> ApiResult {
     allowed(&caller, &api, &node)?;
-    let protocols = [("amqp091", LoginProtocol::Amqp), ("http", LoginProtocol::Http)];
-    let rows = protocols.map(|(name, protocol)| {
+    let rows = LoginProtocol::ALL.map(|protocol| {
         let attempts = api.node.logins.attempts(protocol);
         json!({
-            "protocol": name,
-            "auth_attempts": attempts.succeeded + attempts.failed,
+            "protocol": protocol.name(),
+            "auth_attempts": attempts.all(),
             "auth_attempts_failed": attempts.failed,
             "auth_attempts_succeeded": attempts.succeeded,
         })

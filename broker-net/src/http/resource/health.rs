@@ -1,7 +1,6 @@
 //! `/api/health/checks` and `/api/aliveness-test`: 200 if all is well, 503 if not.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -10,12 +9,12 @@ use broker_core::admin::{AdminGet, AdminPublish, AdminReply, AdminRequest};
 use broker_core::session::{Command, Settlement};
 use serde_json::{Value, json};
 
-use crate::http::api::Api;
+use crate::http::api::{Api, Listening, Secured};
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::reply;
+use crate::http::{date, reply};
 use crate::metrics::total;
-use crate::tls;
+use crate::tls::{self, Certified, Period, Validity};
 
 /// The queue that the aliveness test publishes to and gets from, as RabbitMQ names it.
 const ALIVENESS_QUEUE: &str = "aliveness-test";
@@ -132,34 +131,64 @@ pub(super) async fn aliveness(
     }
 }
 
-/// Fails if a certificate of the configuration ceases to be valid within the time.
+/// Fails if a certificate in use, of AMQP, WebSockets or HTTP, is not valid now or ceases to be within the time.
 pub(super) async fn certificate_expiration(
     State(api): State<Arc<Api>>,
     _: Caller,
     Path((within, unit)): Path<(String, String)>,
 ) -> ApiResult {
-    let days = match unit.as_str() {
-        "days" => 1,
-        "weeks" => 7,
-        "months" => 30,
-        "years" => 365,
+    const DAY: i64 = 24 * 3600;
+    let seconds = match unit.to_ascii_lowercase().as_str() {
+        "days" => DAY,
+        "weeks" => 7 * DAY,
+        "months" => 365 * DAY / 12,
+        "years" => 365 * DAY,
         _ => {
             let reason = "Time unit not recognised. Supported units: days, weeks, months, years.";
             return Err(ApiError::bad_request(reason));
         }
     };
-    let within = within.parse::<u32>().map_err(|_| ApiError::bad_request("Invalid expiration value."))?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let end = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(i64::from(within) * days * 24 * 3600);
-    let mut expired = Vec::new();
-    for (key, path) in &api.certificates {
-        let expires_at = tls::expires_at(key, path).map_err(|error| ApiError::unavailable(error.to_string()))?;
-        if expires_at <= end {
-            expired.push(json!({"node": api.identity.node, "key": key, "file": path, "expires_at": expires_at}));
-        }
-    }
+    let within = within.parse::<i64>().map_err(|_| ApiError::bad_request("Invalid expiration value."))?;
+    let end = tls::now().saturating_add(within.saturating_mul(seconds));
+    let expired: Vec<Value> = api.secured.iter().flat_map(|secured| expiring(&api, secured, end)).collect();
     if expired.is_empty() {
         return Ok(healthy());
     }
     Ok(failed(&json!({"status": "failed", "reason": "Certificates expiring", "expired": expired})))
+}
+
+/// What is wrong with a time of validity.
+fn shown(period: &Period) -> String {
+    if period.not_before > tls::now() {
+        return format!("not valid before {}", date::seconds(period.not_before));
+    }
+    date::seconds(period.not_after)
+}
+
+/// The certificates of a listener that cease to be valid before `end`: one row for each that clients may get.
+fn expiring(api: &Api, secured: &Secured, end: i64) -> Vec<Value> {
+    let Secured { listening: Listening { protocol, address }, acceptor } = secured;
+    let expires_on = |certified: &Certified| -> Vec<String> { certified.expiring(end).map(shown).collect() };
+    let row = |validity: &Validity| {
+        let certfile_expires_on = expires_on(&validity.own);
+        let cacertfile_expires_on = validity.authorities.as_ref().map(expires_on).unwrap_or_default();
+        if certfile_expires_on.is_empty() && cacertfile_expires_on.is_empty() {
+            return None;
+        }
+        let mut row = json!({
+            "node": api.identity.node,
+            "protocol": protocol,
+            "interface": address.ip().to_string(),
+            "port": address.port(),
+            "certfile": validity.own.file,
+            "cacertfile": validity.authorities.as_ref().map(|authorities| &authorities.file),
+            "certfile_expires_on": certfile_expires_on,
+            "cacertfile_expires_on": cacertfile_expires_on,
+        });
+        if let Some(name) = &validity.server_name {
+            row["server_name"] = name.as_str().into();
+        }
+        Some(row)
+    };
+    acceptor.validity().iter().filter_map(row).collect()
 }

@@ -73,8 +73,8 @@ struct Node<'a> {
     contexts: Vec<Context<'a>>,
     enabled_plugins: [&'static str; 0],
     db_dir: String,
-    config_files: [&'static str; 0],
-    log_files: [&'static str; 1],
+    config_files: Vec<String>,
+    log_files: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -134,8 +134,8 @@ fn node<'a>(api: &'a Api, looked: &'a Looked<'a>, listing: &Listing) -> Node<'a>
         contexts: overview::contexts(api),
         enabled_plugins: [],
         db_dir: api.data_dir.display().to_string(),
-        config_files: [],
-        log_files: ["<stderr>"],
+        config_files: api.config_file.iter().map(|file| file.display().to_string()).collect(),
+        log_files: api.log.names(),
     }
 }
 
