@@ -175,6 +175,11 @@ pub struct QueueInfo {
     pub delivery_limit: Option<u32>,
     /// What it has counted.
     pub counters: QueueCounters,
+    /// When its numbers changed last, in milliseconds since the Unix epoch, as far as looks at them tell ([`Admin::queue_samples`]); none if
+    /// they have changed since the last look.
+    ///
+    /// [`Admin::queue_samples`]: super::Admin::queue_samples
+    pub idle_since_ms: Option<u64>,
 }
 
 /// Bytes of the bodies in a queue.
@@ -209,6 +214,8 @@ pub struct ConsumerInfo {
     pub exclusive: bool,
     /// Unacknowledged messages it may hold; 0 is no limit.
     pub prefetch_count: u16,
+    /// How long a delivery to it may stay unacknowledged, if its queue says so, in milliseconds.
+    pub timeout_ms: Option<u64>,
     /// What it is to the queue now.
     pub activity: Activity,
     /// The arguments of `basic.consume`; absent if there were none, and for streams.

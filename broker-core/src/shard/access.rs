@@ -101,8 +101,10 @@ pub(super) fn first_changes(defaults: &Defaults, salt: [u8; 4]) -> [Change; 3] {
     let tags: Vec<&str> = defaults.tags.iter().map(String::as_str).collect();
     let user = UserDefinition::with_password(&defaults.user, defaults.password.expose(), salt, &tags);
     let [configure, write, read] = defaults.permissions.clone();
+    let mut vhost = VhostDefinition::new(&defaults.vhost);
+    vhost.description = "Default virtual host".to_owned();
     [
-        Change::Put(Definition::Vhost(VhostDefinition::new(&defaults.vhost))),
+        Change::Put(Definition::Vhost(vhost)),
         Change::Put(Definition::User(user)),
         Change::Put(Definition::Permission(PermissionDefinition {
             user: defaults.user.clone(),

@@ -254,6 +254,7 @@ impl Shard {
             let error = ChannelCode::AccessRefused.error(format!("{queue} in exclusive use"));
             return self.answer(sessions, ask.reply_to, Answer::Failed(error.into()));
         }
+        let timeout_ms = hosted.machine.settings().and_then(|settings| settings.consumer_timeout_ms);
         let at = hosted.machine.add_consumer(Consumer {
             address,
             id: *consumer,
@@ -262,9 +263,9 @@ impl Shard {
             exclusive: *exclusive,
             prefetch_count: *prefetch_count,
             priority: parsed.priority,
+            timeout_ms,
             arguments: arguments.clone(),
         });
-        let timeout_ms = hosted.machine.settings().and_then(|settings| settings.consumer_timeout_ms);
         let id = hosted.id;
         self.note_interest(address, id);
         let queue = QueueRef { queue: id, shard: self.id };

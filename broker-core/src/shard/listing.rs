@@ -17,6 +17,17 @@ use crate::model::binding::BindingDefinition;
 use crate::model::queue::Bytes;
 use crate::model::queue::consumer::Activity;
 
+impl Hosted {
+    fn sample(&self) -> QueueSample {
+        QueueSample {
+            queue: self.id,
+            counters: self.counters,
+            messages_ready: self.machine.message_count(),
+            messages_unacknowledged: self.machine.unacked_count() as u64,
+        }
+    }
+}
+
 /// Places of the table that are looked at for samples at a time: less than the rows of a listing cost, as most have not changed.
 const SAMPLED_PLACES: usize = 4 * SLICE_ROWS;
 
@@ -141,6 +152,7 @@ impl Shard {
                 ack_required: !consumer.no_ack,
                 exclusive: consumer.exclusive,
                 prefetch_count: consumer.prefetch_count,
+                timeout_ms: consumer.timeout_ms,
                 activity,
                 arguments: consumer.arguments.clone(),
             }));
@@ -221,6 +233,7 @@ impl Shard {
             single_active_consumer_tag: active.map(|(consumer, _)| Arc::clone(&consumer.consumer_tag)),
             delivery_limit: hosted.machine.settings().and_then(|settings| settings.delivery_limit),
             counters: hosted.counters,
+            idle_since_ms: hosted.sampled.idle_since_ms(&hosted.sample()),
         })
     }
 
@@ -237,13 +250,8 @@ impl Shard {
         }
         let end = self.queues.capacity().min(from + SAMPLED_PLACES);
         for hosted in (from..end).filter_map(|place| self.queues.get(place)) {
-            let sample = QueueSample {
-                queue: hosted.id,
-                counters: hosted.counters,
-                messages_ready: hosted.machine.message_count(),
-                messages_unacknowledged: hosted.machine.unacked_count() as u64,
-            };
-            if hosted.sampled.replace(sample.fingerprint()) != sample.fingerprint() {
+            let sample = hosted.sample();
+            if hosted.sampled.look(&sample, self.now_ms) {
                 rows.push(sample);
             }
         }

@@ -21,7 +21,6 @@
 //! | `turn` | what is done once per turn of the loop: logs, batches from other shards |
 //! | `driver` | the executor; the only file that knows about threads, time and glommio |
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use broker_store::{PartitionId, QueueId};
@@ -40,6 +39,7 @@ use self::partition::Partition;
 use self::placement::Placement;
 use self::publish::NumberedTargets;
 use self::registrar::Registrar;
+use self::sampled::Sampled;
 use self::stats::ShardStats;
 use self::stream::Streams;
 use self::timers::Timers;
@@ -80,6 +80,7 @@ mod publish;
 mod publisher;
 mod registrar;
 mod reply_to;
+mod sampled;
 mod sender_selected;
 pub mod stats;
 mod stream;
@@ -156,8 +157,7 @@ struct Hosted {
     /// It is listed in [`Shard::unfinished`].
     unfinished: bool,
     counters: QueueCounters,
-    /// The fingerprint of its last sample; 0 is that of an empty queue that has done nothing.
-    sampled: Cell<u64>,
+    sampled: Sampled,
 }
 
 /// The outgoing batches, one for each other shard.

@@ -3,7 +3,6 @@
 //! A stream is not a queue with other rules: the two share a name space and the way messages come in, nothing else. So they are
 //! kept apart, and what is for a stream is found where no queue was.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
@@ -14,6 +13,7 @@ use slab::Slab;
 use super::ask::wire_count;
 use super::mailbox::{Answer, Ask, Question, ReplyTo};
 use super::registrar::{Action, TopologyRequest};
+use super::sampled::Sampled;
 use super::stats::ShardStats;
 use super::{Out, Shard};
 use crate::admin::{ConsumerInfo, QueueCounters, QueueInfo, QueueSample};
@@ -42,13 +42,21 @@ struct Hosted {
     /// It is being deleted: it takes no more commands.
     closing: bool,
     counters: QueueCounters,
-    /// The fingerprint of its last sample.
-    sampled: Cell<u64>,
+    sampled: Sampled,
 }
 
 impl Hosted {
     fn counters(&self) -> QueueCounters {
         QueueCounters { deliver: self.machine.delivered_count(), ..self.counters }
+    }
+
+    fn sample(&self) -> QueueSample {
+        QueueSample {
+            queue: self.id,
+            counters: self.counters(),
+            messages_ready: self.machine.message_count(),
+            messages_unacknowledged: self.machine.unacked_count(),
+        }
     }
 }
 
@@ -122,7 +130,7 @@ impl Shard {
             Some(found) => Stream::recovered(at, found.next_seq, found.runs),
             None => Stream::new(at),
         };
-        let (counters, sampled) = (QueueCounters::default(), Cell::new(0));
+        let (counters, sampled) = (QueueCounters::default(), Sampled::default());
         let hosted = Hosted { id, partition, machine, closing: false, counters, sampled };
         let slot = u32::try_from(self.streams.hosted.insert(hosted)).expect("memory ends before 2^32 streams");
         self.streams.slots.insert(id, slot);
@@ -377,13 +385,8 @@ impl Shard {
     /// The streams of this shard whose numbers have changed since the last time.
     pub(super) fn sample_streams(&self) -> impl Iterator<Item = QueueSample> {
         self.streams.hosted.iter().filter_map(|(_, hosted)| {
-            let sample = QueueSample {
-                queue: hosted.id,
-                counters: hosted.counters(),
-                messages_ready: hosted.machine.message_count(),
-                messages_unacknowledged: hosted.machine.unacked_count(),
-            };
-            (hosted.sampled.replace(sample.fingerprint()) != sample.fingerprint()).then_some(sample)
+            let sample = hosted.sample();
+            hosted.sampled.look(&sample, self.now_ms).then_some(sample)
         })
     }
 
@@ -419,6 +422,7 @@ impl Shard {
             delivery_limit: None,
             oldest_ms: None,
             counters: hosted.counters(),
+            idle_since_ms: hosted.sampled.idle_since_ms(&hosted.sample()),
         };
         let consumers = hosted.machine.consumers().map(|consumer| ConsumerInfo {
             vhost: Arc::clone(&row.vhost),
@@ -430,6 +434,7 @@ impl Shard {
             ack_required: true,
             exclusive: consumer.exclusive,
             prefetch_count: consumer.prefetch_count,
+            timeout_ms: None,
             activity: Activity::Up,
             arguments: None,
         });

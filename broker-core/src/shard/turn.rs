@@ -1,8 +1,6 @@
 //! What a shard does beside the calls of its connections: batches from other shards, log operations and their results,
 //! changes of the topology.
 
-use std::cell::Cell;
-
 use amq_protocol::types::FieldTable;
 use broker_store::{Change as CatalogChange, IoDone, IoOp, Log, LogKind, PartitionId, QueueId};
 
@@ -10,6 +8,7 @@ use super::admin::{ADMIN_CONNECTION, ADMIN_SLOT};
 use super::mailbox::{Answer, Batch, Op, ReplyTo};
 use super::partition::{Partition, PartitionEvent};
 use super::registrar::REGISTRAR;
+use super::sampled::Sampled;
 use super::timers::NEVER;
 use super::topology::{Applied, Change};
 use super::{Hosted, Shard};
@@ -319,7 +318,7 @@ impl Shard {
             armed_ms: NEVER,
             unfinished: false,
             counters: QueueCounters::default(),
-            sampled: Cell::new(0),
+            sampled: Sampled::default(),
         };
         let slot = self.queues.insert(hosted);
         let slot = u32::try_from(slot).expect("memory ends before 2^32 queues");

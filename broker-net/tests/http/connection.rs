@@ -76,6 +76,7 @@ fn a_connection_its_channels_and_consumers_are_shown() {
         assert_eq!(consumer["queue"], json!({"name": "q", "vhost": "/"}));
         assert_eq!(consumer["channel_details"]["name"], channel_name);
         assert_eq!(consumer["prefetch_count"], 7);
+        assert_eq!(consumer["consumer_timeout"], 1_800_000);
         let queue = check(api.get("queues/%2F/q"), 200).body;
         assert_eq!(queue["consumer_details"], json!([consumer]));
         assert_eq!((&queue["exclusive"], &queue["consumers"]), (&json!(true), &json!(1)));

@@ -66,6 +66,37 @@ impl Drop for Publisher {
     }
 }
 
+/// Waits until something that was not idle since `before` is; the time since when.
+fn idle_since(api: &Served, path: &str, before: Option<&str>) -> String {
+    loop {
+        let row = check(api.get(path), 200).body;
+        let since = row["idle_since"].as_str().map(str::to_owned);
+        if let Some(since) = since.filter(|since| Some(since.as_str()) != before) {
+            return since;
+        }
+    }
+}
+
+#[test]
+fn queues_and_channels_are_idle_since_they_did_something_last() {
+    let api = Served::start();
+    run(async {
+        let connection = connect(&api).await;
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        channel.queue_declare("q".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
+        let of_channel = check(api.get("channels"), 200).body[0]["name"].as_str().unwrap().replace(' ', "%20");
+        let paths = ["queues/%2F/q".to_owned(), format!("channels/{}", of_channel.replace('>', "%3E"))];
+        let first = paths.each_ref().map(|path| idle_since(&api, path, None));
+        publish(&channel, "", "q").await;
+        for (path, first) in paths.iter().zip(&first) {
+            let second = idle_since(&api, path, Some(first));
+            assert!(second > *first, "{path}: {second} after {first}");
+            assert!(second.starts_with("20") && second.ends_with("+00:00"), "{second}");
+        }
+    });
+}
+
 /// Nobody asks for the queue before the overview shows that messages were counted.
 #[test]
 fn a_rate_is_right_at_the_first_request() {

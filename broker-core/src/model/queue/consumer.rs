@@ -51,6 +51,8 @@ pub struct Consumer {
     pub prefetch_count: u16,
     /// `x-priority`, 0 without one: it is served while every consumer with a higher one is blocked.
     pub priority: i64,
+    /// How long a delivery may stay unacknowledged, in milliseconds, where the queue said so when it came; for listings.
+    pub timeout_ms: Option<u64>,
     /// The arguments of `basic.consume`, for listings; absent if there were none.
     pub arguments: Option<Arc<FieldTable>>,
 }

@@ -124,6 +124,7 @@ impl Bench {
             exclusive: false,
             prefetch_count,
             priority: 0,
+            timeout_ms: None,
             arguments: None,
         });
         self.pump();

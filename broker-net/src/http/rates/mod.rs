@@ -64,6 +64,10 @@ struct Series {
     base: Box<[u64]>,
     /// The oldest first; those rounds only in which something had changed.
     looks: VecDeque<Look>,
+    /// When a round found it changed last, or new, in milliseconds since the Unix epoch.
+    changed_ms: u64,
+    /// The newest round in which it was there.
+    kept: u64,
 }
 
 #[derive(Debug)]
@@ -101,20 +105,25 @@ impl Rates {
     /// round everything is old.
     pub(super) fn keep(&mut self, object: Object, values: &[u64]) {
         let (round, first) = (self.newest, self.newest == 1);
+        let changed_ms = self.rounds.back().map_or(0, |round| round.at_ms);
         let base = || if first { values.into() } else { vec![0; values.len()].into_boxed_slice() };
-        let series = self
-            .series
-            .entry(object)
-            .or_insert_with(|| Series { base: base(), looks: VecDeque::with_capacity(2) });
+        let series = self.series.entry(object).or_insert_with(|| Series {
+            base: base(),
+            looks: VecDeque::with_capacity(2),
+            changed_ms,
+            kept: round,
+        });
+        series.kept = round;
         if series.newest() == values {
             return;
         }
+        series.changed_ms = changed_ms;
         series.looks.push_back(Look { round, values: values.into() });
         self.looks += 1;
     }
 
-    /// Forgets looks that are too old, and objects without any: they are gone, or idle, and then their numbers are what they
-    /// have been all the time.
+    /// Forgets looks that are too old, and objects without any that the last round has not found either: they are gone, or idle, and then
+    /// their numbers are what they have been all the time.
     fn forget(&mut self) {
         let oldest = (self.newest + 1).saturating_sub(self.rounds.len() as u64);
         let keep = if self.looks > MAX_LOOKS { 2 } else { HISTORY };
@@ -127,7 +136,8 @@ impl Rates {
             }
             self.looks += series.looks.len();
         }
-        self.series.retain(|_, series| !series.looks.is_empty());
+        let last = self.newest.saturating_sub(1);
+        self.series.retain(|_, series| !series.looks.is_empty() || series.kept >= last);
     }
 
     /// Forgets everything but the newest round, which the next one is compared with.
@@ -164,6 +174,12 @@ impl Seen<'_> {
         let rounds = self.rates.rounds.iter().rev().zip(0..);
         let value = |back: u64| self.series.map_or(now, |series| series.at(newest - back, number));
         Details::new(rounds.map(|(round, back)| (round.at_ms, value(back))), range)
+    }
+
+    /// Since when its numbers have been what they are now, in milliseconds since the Unix epoch; none if they have changed since the last
+    /// round. Of objects that every round finds.
+    pub(super) fn idle_since_ms(&self, now: &[u64]) -> Option<u64> {
+        self.series.filter(|series| series.newest() == now).map(|series| series.changed_ms)
     }
 
     /// The rate of one of its numbers.
@@ -242,6 +258,19 @@ mod tests {
             begin(&mut rates, second);
         }
         assert!(rates.series.is_empty() && rates.looks == 0);
+    }
+
+    #[test]
+    fn what_every_round_finds_unchanged_is_idle_since_it_changed() {
+        let mut rates = Rates::default();
+        let channel = Object::Channel(ShardId(0), ChannelKey { slot: 1, epoch: 1 });
+        for second in 1..4 * HISTORY as u64 {
+            begin(&mut rates, second);
+            rates.keep(channel.clone(), &[second.min(7)]);
+        }
+        assert_eq!(rates.of(&channel).idle_since_ms(&[7]), Some(7000));
+        assert_eq!(rates.of(&channel).idle_since_ms(&[8]), None, "it has changed since the round");
+        assert_eq!(rates.of(&QUEUE).idle_since_ms(&[0]), None);
     }
 
     #[test]

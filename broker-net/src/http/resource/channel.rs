@@ -12,6 +12,7 @@ use super::connection::ConnectionDetails;
 use super::consumer::{self, Consumer};
 use crate::http::api::Api;
 use crate::http::caller::Caller;
+use crate::http::date;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::listing::{Listing, Row, Stats};
 use crate::http::rates::{Counts, Name, Object, Rates, names};
@@ -52,6 +53,8 @@ struct Channel<'a> {
     messages_uncommitted: u64,
     acks_uncommitted: u64,
     connection_details: ConnectionDetails,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_stats: Option<Counts<'a, { COUNTERS.len() }>>,
 }
@@ -135,6 +138,7 @@ fn channel<'a>(named: Named, node: &'a str, rates: &'a Rates, stats: Stats) -> C
         messages_uncommitted: info.messages_uncommitted,
         acks_uncommitted: 0,
         connection_details: ConnectionDetails::new(&connection),
+        idle_since: seen.idle_since_ms(&counts.values).filter(|_| !stats.disabled).map(date::milliseconds),
         message_stats: (!stats.disabled && !counts.is_zero()).then_some(counts),
     }
 }

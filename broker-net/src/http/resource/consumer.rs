@@ -27,6 +27,8 @@ pub(super) struct Consumer {
     exclusive: bool,
     prefetch_count: u16,
     arguments: Value,
+    /// Milliseconds; none if a delivery may stay unacknowledged forever.
+    consumer_timeout: Option<u64>,
     /// Empty if the channel has just gone.
     channel_details: Value,
 }
@@ -59,7 +61,8 @@ impl Row for ConsumerInfo {
 }
 
 impl Consumer {
-    fn new(info: ConsumerInfo, channels: &HashMap<(ShardId, ChannelKey), Named>, node: &str) -> Self {
+    fn new(info: ConsumerInfo, channels: &HashMap<(ShardId, ChannelKey), Named>, api: &Api) -> Self {
+        let node = &*api.identity.node;
         let details = channels.get(&(info.shard, info.channel)).map(|channel| ChannelDetails {
             name: &channel.name,
             number: channel.info.number,
@@ -79,6 +82,7 @@ impl Consumer {
             exclusive: info.exclusive,
             prefetch_count: info.prefetch_count,
             arguments: info.arguments.map_or_else(|| Map::new().into(), |arguments| table::to_json(&arguments)),
+            consumer_timeout: info.timeout_ms.or_else(|| api.node.config().consumer_timeout_ms),
             channel_details: details.unwrap_or_else(|| Value::Array(Vec::new())),
         }
     }
@@ -102,8 +106,7 @@ async fn of_where(api: &Api, consumers: Vec<ConsumerInfo>) -> ApiResult<Vec<Cons
         return Ok(Vec::new());
     }
     let channels = channel::by_key(api).await?;
-    let node = &api.identity.node;
-    Ok(consumers.into_iter().map(|info| Consumer::new(info, &channels, node)).collect())
+    Ok(consumers.into_iter().map(|info| Consumer::new(info, &channels, api)).collect())
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
@@ -112,7 +115,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: L
         rows.retain(|consumer| caller.has_permission_in(&consumer.vhost));
     }
     let channels = channel::by_key(&api).await?;
-    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api.identity.node))
+    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api))
 }
 
 pub(super) async fn list_of_vhost(
@@ -124,5 +127,5 @@ pub(super) async fn list_of_vhost(
     caller.require_visible_vhost(&vhost)?;
     let rows = api.admin.consumers(Some(&vhost)).await?;
     let channels = channel::by_key(&api).await?;
-    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api.identity.node))
+    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api))
 }

@@ -18,7 +18,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::listing::{Listing, Row, Stats};
 use crate::http::rates::{Counts, Later, Name, Object, Seen, names};
-use crate::http::{reply, table};
+use crate::http::{date, reply, table};
 
 /// What a queue counts, as `message_stats` names it.
 const COUNTERS: [Name; 9] = names![
@@ -148,6 +148,9 @@ impl Queue<'_> {
         map.serialize_entry("single_active_consumer_tag", &info.single_active_consumer_tag)?;
         if let Some(limit) = info.delivery_limit {
             map.serialize_entry("delivery_limit", &limit)?;
+        }
+        if let Some(idle_since_ms) = info.idle_since_ms {
+            map.serialize_entry("idle_since", &date::milliseconds(idle_since_ms))?;
         }
         let message_stats = self.message_stats();
         if !message_stats.is_zero() {

@@ -9,6 +9,7 @@ fn consumer(id: u32, prefetch_count: u16) -> Consumer {
         exclusive: false,
         prefetch_count,
         priority: 0,
+        timeout_ms: None,
         arguments: None,
     }
 }
