@@ -348,9 +348,7 @@ fn definitions(client: &Client, printer: &mut Printer, verb: Verb) -> Result<Opt
                     text
                 }
             };
-            let mut definitions = parse(&text)?;
-            mend_tables(&mut definitions);
-            client.post("/definitions", &definitions)?;
+            client.post("/definitions", &parse(&text)?)?;
             let says =
                 "Successfully started definition import. This process is asynchronous and can take some time.";
             printer.say(says)?;
@@ -358,33 +356,6 @@ fn definitions(client: &Client, printer: &mut Printer, verb: Verb) -> Result<Opt
         other => return Ok(Some(other)),
     }
     Ok(None)
-}
-
-/// rabbitmqctl exports the definitions of operator policies and the limits of virtual hosts as lists of pairs, which it cannot
-/// import itself; the API wants objects.
-fn mend_tables(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(mend_tables),
-        Value::Object(members) => {
-            for (name, value) in members {
-                match pairs(value) {
-                    Some(table) if matches!(name.as_str(), "definition" | "limits") => *value = table,
-                    _ => mend_tables(value),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// A list of pairs as an object; `None` for anything else.
-fn pairs(value: &Value) -> Option<Value> {
-    let pair = |item: &Value| match item.as_array()?.as_slice() {
-        [name, value] => Some((name.as_str()?.to_owned(), value.clone())),
-        _ => None,
-    };
-    let items = value.as_array()?;
-    items.iter().map(pair).collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
 }
 
 fn only_json(format: DefinitionsFormat) -> Result<(), Failure> {
@@ -397,25 +368,4 @@ fn only_json(format: DefinitionsFormat) -> Result<(), Failure> {
 /// Definitions hold the hashes of passwords.
 fn private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_pairs_become_objects_where_definitions_have_objects() {
-        let mut definitions = json!({
-            "parameters": [{"component": "operator_policy", "value": {"definition": [["message-ttl", 5]]}}],
-            "vhosts": [{"name": "v", "limits": [["max-queues", 1]], "metadata": {"tags": []}}, {"name": "w", "limits": []}],
-            "queues": [{"name": "q", "arguments": {"definition": [1]}}],
-        });
-        mend_tables(&mut definitions);
-        let expect = json!({
-            "parameters": [{"component": "operator_policy", "value": {"definition": {"message-ttl": 5}}}],
-            "vhosts": [{"name": "v", "limits": {"max-queues": 1}, "metadata": {"tags": []}}, {"name": "w", "limits": {}}],
-            "queues": [{"name": "q", "arguments": {"definition": [1]}}],
-        });
-        assert_eq!(definitions, expect);
-    }
 }

@@ -82,6 +82,12 @@ impl From<Map<String, Value>> for Fields {
     }
 }
 
+impl From<Fields> for Map<String, Value> {
+    fn from(fields: Fields) -> Self {
+        fields.0
+    }
+}
+
 impl Fields {
     /// Reads a JSON object.
     pub(super) fn parse(bytes: &[u8]) -> ApiResult<Self> {
@@ -118,6 +124,11 @@ impl Fields {
     /// Takes a field out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Puts a field in, in place of what it was.
+    pub(super) fn insert(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
     }
 
     /// A text, if the field is there.

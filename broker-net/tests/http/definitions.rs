@@ -105,6 +105,68 @@ fn definitions_that_cannot_be_are_refused() {
     check(post(json!({"exchanges": [{"name": "x", "vhost": "/", "type": "zz"}]})), 400);
 }
 
+/// RabbitMQ 4.0.5 refuses what its own rabbitmqctl exports of an operator policy; it is understood here.
+#[test]
+fn operator_policies_are_imported_as_the_api_and_as_rabbitmqctl_export_them() {
+    let api = Served::start();
+    let parameter = |definition: Value| {
+        let value = json!({"pattern": "^q", "definition": definition, "priority": 4, "apply-to": "queues"});
+        json!({"parameters": [{"component": "operator_policy", "vhost": "/", "name": "o", "value": value}]})
+    };
+    let exported = parameter(json!({"max-length": 5, "overflow": "reject-publish"}));
+    api.must_put("queues/%2F/q", &json!({"durable": true}));
+    for imported in [exported.clone(), parameter(json!([["max-length", 5], ["overflow", "reject-publish"]]))] {
+        check(api.post("definitions", &imported), 204);
+        let policy = check(api.get("operator-policies/%2F/o"), 200).body;
+        assert_eq!(policy["definition"], json!({"max-length": 5, "overflow": "reject-publish"}));
+        assert_eq!((&policy["priority"], &policy["apply-to"]), (&json!(4), &json!("queues")));
+        let queue = check(api.get("queues/%2F/q"), 200).body;
+        assert_eq!(queue["operator_policy"], "o");
+        assert_eq!(queue["effective_policy_definition"]["max-length"], 5);
+        let again = check(api.get("definitions"), 200).body;
+        assert_eq!(again["parameters"], exported["parameters"]);
+        check(api.delete("operator-policies/%2F/o"), 204);
+    }
+    let text = "Validation failed\n\ndefinition should be a proplist, actually was [1]\n";
+    check_refused(api.post("definitions", &parameter(json!([1]))), 400, text);
+    let policies = json!([{"name": "p", "vhost": "/", "pattern": "", "definition": [["expires", 9]]}]);
+    check(api.post("definitions", &json!({ "policies": policies })), 204);
+    assert_eq!(check(api.get("policies/%2F/p"), 200).body["definition"], json!({"expires": 9}));
+}
+
+#[test]
+fn an_import_leaves_queues_and_exchanges_as_they_are() {
+    let api = Served::start();
+    api.must_put("queues/%2F/q", &json!({"durable": true}));
+    api.must_put("exchanges/%2F/x", &json!({"type": "topic", "durable": true}));
+    let queue =
+        |name: &str| json!({"name": name, "vhost": "/", "durable": true, "arguments": {"x-max-length": 3}});
+    let exchange = |name: &str| json!({"name": name, "vhost": "/", "type": "fanout", "durable": true});
+    let definitions = json!({
+        "queues": [queue("q"), queue("amq.mine"), queue("new")],
+        "exchanges": [exchange("x"), exchange("amq.mine"), exchange(""), exchange("new")],
+    });
+    check(api.post("definitions", &definitions), 204);
+    let arguments = |name: &str| check(api.get(&format!("queues/%2F/{name}")), 200).body["arguments"].clone();
+    assert_eq!(arguments("q"), json!({"x-queue-type": "classic"}));
+    assert_eq!(arguments("new"), json!({"x-queue-type": "classic", "x-max-length": 3}));
+    assert_eq!(check(api.get("exchanges/%2F/x"), 200).body["type"], "topic");
+    assert_eq!(check(api.get("exchanges/%2F/new"), 200).body["type"], "fanout");
+    check(api.get("queues/%2F/amq.mine"), 404);
+    check(api.get("exchanges/%2F/amq.mine"), 404);
+}
+
+#[test]
+fn parameters_of_plugins_are_refused() {
+    let api = Served::start();
+    let text = "Validation failed\n\ncomponent shovel not found\n";
+    let value = json!({"src-uri": "amqp://"});
+    check_refused(api.put("parameters/shovel/%2F/s", &json!({ "value": value })), 400, text);
+    let parameter = json!({"component": "shovel", "vhost": "/", "name": "s", "value": value});
+    check_refused(api.post("definitions", &json!({"parameters": [parameter]})), 400, text);
+    assert_eq!(check(api.get("parameters"), 200).body, json!([]));
+}
+
 /// Each hash is of `secret`.
 #[test]
 fn every_kind_of_hash_lets_its_user_in() {

@@ -29,6 +29,24 @@ fn a_virtual_host_is_made_changed_and_deleted() {
 }
 
 #[test]
+fn what_a_put_does_not_say_is_none_but_for_the_type_of_queues() {
+    let api = Served::start();
+    let metadata = |path: &str| check(api.get(path), 200).body["metadata"].clone();
+    let of_default = json!({"description": "Default virtual host", "tags": [], "default_queue_type": "classic"});
+    assert_eq!(metadata("vhosts/%2F"), of_default);
+    check(api.put("vhosts/v", &json!({"description": "d", "tags": "t", "default_queue_type": "quorum"})), 201);
+    check(api.put("vhosts/v", &json!({})), 204);
+    assert_eq!(metadata("vhosts/v"), json!({"description": "", "tags": [], "default_queue_type": "quorum"}));
+    check(api.put("vhosts/v", &json!({"tags": ["t"], "default_queue_type": "undefined"})), 204);
+    assert_eq!(metadata("vhosts/v"), json!({"description": "", "tags": ["t"], "default_queue_type": "classic"}));
+    for name in ["nonsense", ""] {
+        let text = format!("Unsupported default queue type '{name}'");
+        check_refused(api.put("vhosts/w", &json!({"default_queue_type": name})), 400, &text);
+    }
+    check(api.get("vhosts/w"), 404);
+}
+
+#[test]
 fn bodies_that_are_no_objects_are_refused() {
     let api = Served::start();
     let put = |body: &str| api.call(ureq::http::Method::PUT, "vhosts/v", body);

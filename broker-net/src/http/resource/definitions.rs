@@ -1,6 +1,7 @@
 //! `/api/definitions`: everything that administrators and clients have defined, exported and imported in RabbitMQ's format.
 //!
-//! An import makes what is not there and replaces what is; nothing is deleted, and doing it twice is as doing it once.
+//! An import makes what is not there and replaces what is, but for queues and exchanges, which stay what they are; nothing is deleted, and
+//! doing it twice is as doing it once.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
@@ -263,18 +264,25 @@ impl Import<'_> {
         for fields in objects(fields, "policies")? {
             let (vhost, name) = (self.vhost_of(&fields)?, fields.required_text("name")?.to_owned());
             let shown = format!("({vhost}/{name})");
-            let policy = policy::from_fields(vhost, name, fields)?;
+            let policy = policy::from_fields(vhost, name, with_object(fields))?;
             let put = self.put(Definition::Policy(policy)).await;
             put.map_err(|error| error.with_context(&shown))?;
         }
         let mut window = Window::default();
-        for fields in objects(fields, "exchanges")? {
-            let name = fields.required_text("name")?.to_owned();
-            window.push(self.command(&fields, exchange::declare(name, &fields)?)?).await?;
+        let (exchanges, queues) = (objects(fields, "exchanges")?, objects(fields, "queues")?);
+        let there = if exchanges.is_empty() { HashSet::new() } else { self.exchanges().await? };
+        for fields in exchanges {
+            let (vhost, name) = (self.vhost_of(&fields)?, fields.required_text("name")?.to_owned());
+            if !is_reserved(&name) && !there.contains(&(vhost, name.clone())) {
+                window.push(self.command(&fields, exchange::declare(name, &fields)?)?).await?;
+            }
         }
-        for fields in objects(fields, "queues")? {
-            let name = fields.required_text("name")?.to_owned();
-            window.push(self.command(&fields, queue::declare(name, &fields)?)?).await?;
+        let there = if queues.is_empty() { HashSet::new() } else { self.queues().await? };
+        for fields in queues {
+            let (vhost, name) = (self.vhost_of(&fields)?, fields.required_text("name")?.to_owned());
+            if !is_reserved(&name) && !there.contains(&(vhost, name.clone())) {
+                window.push(self.command(&fields, queue::declare(name, &fields)?)?).await?;
+            }
         }
         // What is bound has to be there.
         window.settle(0).await?;
@@ -285,6 +293,24 @@ impl Import<'_> {
             }
         }
         window.settle(0).await
+    }
+
+    /// Virtual hosts and names of the exchanges that are there: an import leaves them alone, as RabbitMQ does.
+    async fn exchanges(&self) -> ApiResult<HashSet<(String, String)>> {
+        let mut names = HashSet::new();
+        for vhost in self.caller.defined.vhosts.iter().map(|vhost| &vhost.name) {
+            if self.vhost.is_none_or(|only| only == vhost) {
+                let exchanges = self.admin.exchanges(vhost).await?.into_iter();
+                names.extend(exchanges.map(|exchange| (vhost.clone(), exchange.definition.name.clone())));
+            }
+        }
+        Ok(names)
+    }
+
+    /// The same of queues.
+    async fn queues(&self) -> ApiResult<HashSet<(String, String)>> {
+        let queues = self.admin.queues(self.vhost).await?.into_iter();
+        Ok(queues.map(|queue| (queue.vhost.to_string(), queue.name.to_string())).collect())
     }
 
     /// 400 if something is to be put into a virtual host that neither exists nor is defined here.
@@ -344,7 +370,10 @@ impl Import<'_> {
         let vhost = self.vhost_of(&fields)?;
         let component = fields.required_text("component")?.to_owned();
         let name = fields.required_text("name")?.to_owned();
-        let value = fields.take("value").unwrap_or_default();
+        let value = match fields.take("value").unwrap_or_default() {
+            Value::Object(fields) => Value::Object(with_object(fields.into()).into()),
+            value => value,
+        };
         self.put(parameter::definition(ParameterDefinition { vhost, component, name, value })?).await
     }
 
@@ -392,6 +421,26 @@ impl Window {
         }
         Ok(())
     }
+}
+
+/// Names that nobody may declare: RabbitMQ's imports pass over them.
+fn is_reserved(name: &str) -> bool {
+    name.is_empty() || name.starts_with("amq.")
+}
+
+/// A policy whose `definition` is an object: rabbitmqctl exports those of operator policies as lists of pairs, which RabbitMQ itself cannot
+/// import.
+fn with_object(mut policy: Fields) -> Fields {
+    if let Some(Value::Array(pairs)) = policy.get("definition") {
+        let pair = |item: &Value| match item.as_array()?.as_slice() {
+            [name, value] => Some((name.as_str()?.to_owned(), value.clone())),
+            _ => None,
+        };
+        if let Some(definition) = pairs.iter().map(pair).collect::<Option<Map<_, _>>>() {
+            policy.insert("definition", definition.into());
+        }
+    }
+    policy
 }
 
 fn imported(reply: Result<AdminReply, AdminError>) -> ApiResult<()> {

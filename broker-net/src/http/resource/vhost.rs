@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use broker_core::admin::{Admin, AdminRequest, Definition, DefinitionKey, QueueInfo, QueueSample};
+use broker_core::model::queue::settings::QueueType;
 use broker_core::model::vhost::VhostDefinition;
 use serde::Serialize;
 use serde_json::Value;
@@ -207,7 +208,8 @@ pub(super) async fn put(
     Ok(reply::put(created))
 }
 
-/// Makes a virtual host, or changes what `fields` name. Who makes one may do everything in it, as in RabbitMQ.
+/// Makes a virtual host or changes it; description and tags that `fields` do not name are none. Who makes one may do everything in it.
+/// As in RabbitMQ.
 pub(super) async fn put_definition(
     admin: &Admin,
     caller: &Caller,
@@ -215,7 +217,8 @@ pub(super) async fn put_definition(
     fields: &mut Fields,
 ) -> ApiResult<bool> {
     let current = caller.defined.vhost(&name);
-    let mut vhost = current.cloned().unwrap_or_else(|| VhostDefinition::new(name));
+    let mut vhost = VhostDefinition::new(name);
+    vhost.default_queue_type = current.and_then(|current| current.default_queue_type.clone());
     // Imported definitions say it twice; older ones only outside of `metadata`.
     let metadata = Fields::from(match fields.take("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -229,7 +232,7 @@ pub(super) async fn put_definition(
             vhost.tags = super::user::parse_tags(tags)?;
         }
         if let Some(queue_type) = fields.text("default_queue_type")? {
-            vhost.default_queue_type = Some(queue_type.to_owned()).filter(|name| name != "undefined");
+            vhost.default_queue_type = default_queue_type(queue_type)?;
         }
     }
     let created = current.is_none();
@@ -240,6 +243,16 @@ pub(super) async fn put_definition(
         admin.request(AdminRequest::Put(Definition::Permission(permission))).await?;
     }
     Ok(created)
+}
+
+/// The type of queues that say none; RabbitMQ writes `undefined` for what the node's configuration says.
+fn default_queue_type(name: &str) -> ApiResult<Option<String>> {
+    if name == "undefined" {
+        return Ok(None);
+    }
+    let known = QueueType::from_name(name).is_some();
+    let refused = || ApiError::bad_request(format!("Unsupported default queue type '{name}'"));
+    if known { Ok(Some(name.to_owned())) } else { Err(refused()) }
 }
 
 pub(super) async fn delete(
