@@ -1,15 +1,16 @@
 //! `cargo xtask interop`: the tests in `interop/` against the real process: pika, Celery with real workers, kombu, aio-pika,
-//! Node's amqplib, the tools of rabbitmq-c, and Chromium for the web interface.
+//! Node's amqplib, the tools of rabbitmq-c, both versions of rabbitmqadmin, and Chromium for the web interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::conformance::Peer;
-use crate::workspace::{Profile, Workspace, run};
+use crate::workspace::{Profile, Workspace, run, run_within};
 
 /// Flags of the task.
 #[derive(Clone, Debug, Default, Args)]
@@ -48,6 +49,7 @@ impl Interop {
         if let Some(address) = &self.amqp {
             pytest.env("RINGMQ_INTEROP_AMQP", address);
         } else {
+            pytest.env("RINGMQ_INTEROP_RABBITMQADMIN_V2", rabbitmqadmin_v2(workspace)?);
             let profile = if self.release { Profile::Release } else { Profile::Dev };
             pytest.env("RINGMQ_INTEROP_BINARY", workspace.build("broker-net", "ringmq", profile)?);
         }
@@ -96,4 +98,31 @@ fn node_modules(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
     run(Command::new("npm").args(flags).args(NODE_PACKAGES).current_dir(&directory))?;
     fs::write(&made_with, wanted)?;
     Ok(Some(modules))
+}
+
+/// The version of rabbitmqadmin 2, whose answers are recorded.
+const RABBITMQADMIN_V2: &str = "2.35.0";
+
+/// Compiles rabbitmqadmin 2, unless it is there. It is compiled in a way that is quick: a command takes a tenth of a second all the same.
+fn rabbitmqadmin_v2(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    /// More than twice what it takes on one core.
+    const PATIENCE: Duration = Duration::from_secs(15 * 60);
+    let root = workspace.target().join(format!("rabbitmqadmin-{RABBITMQADMIN_V2}"));
+    // Cargo puts it there when all is done.
+    let program = root.join("bin/rabbitmqadmin");
+    if program.exists() {
+        return Ok(program);
+    }
+    let built = root.join("build");
+    let mut cargo =
+        workspace.cargo(["install", "rabbitmqadmin", "--version", RABBITMQADMIN_V2, "--locked", "--debug"]);
+    // Nothing here speaks TLS to the API.
+    cargo.arg("--no-default-features").arg("--quiet").arg("--root").arg(&root).env("CARGO_TARGET_DIR", &built);
+    for (setting, value) in [("DEBUG", "0"), ("INCREMENTAL", "false"), ("DEBUG_ASSERTIONS", "false")] {
+        // With assertions its command `import definitions` ends at one of its own.
+        cargo.env(format!("CARGO_PROFILE_DEV_{setting}"), value);
+    }
+    run_within(&mut cargo, PATIENCE).context("rabbitmqadmin 2 cannot be compiled")?;
+    fs::remove_dir_all(built)?;
+    Ok(program)
 }

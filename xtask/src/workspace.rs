@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use anyhow::{Context, bail};
 
@@ -96,6 +97,25 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// [`run`] for what may hang: it is killed when the time is over.
+pub(crate) fn run_within(command: &mut Command, patience: Duration) -> anyhow::Result<()> {
+    println!("$ {}", shown(command));
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", shown(command)))?;
+    let start = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("{}: {status}", shown(command)),
+            None if start.elapsed() > patience => {
+                child.kill()?;
+                child.wait()?;
+                bail!("{} has not ended after {patience:?}", shown(command));
+            }
+            None => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().map_or_else(|| program.to_string_lossy(), OsStr::to_string_lossy);
@@ -117,6 +137,14 @@ mod tests {
         let files = workspace.files("rs").unwrap();
         assert!(files.contains(&PathBuf::from("xtask/src/workspace.rs")));
         assert!(files.iter().all(|file| !file.starts_with("target")));
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed() {
+        let short = Duration::from_millis(1);
+        let error = run_within(Command::new("/bin/sh").args(["-c", "exec sleep 3600"]), short).unwrap_err();
+        assert_eq!(error.to_string(), "sh -c exec sleep 3600 has not ended after 1ms");
+        run_within(Command::new("/bin/sh").args(["-c", "exit 0"]), Duration::from_secs(3600)).unwrap();
     }
 
     #[test]

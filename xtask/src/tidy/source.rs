@@ -64,6 +64,7 @@ const SLEEPERS: &[&str] = &[
     "xtask/src/broker.rs",
     "xtask/src/conformance/peer.rs",
     "xtask/src/conformance/player.rs",
+    "xtask/src/workspace.rs",
 ];
 const SLEEP: &str = concat!("thread::", "sleep");
 
