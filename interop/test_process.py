@@ -72,6 +72,23 @@ def test_a_kernel_without_io_uring_is_explained(unstarted):
     assert "io_uring" in sentence and "Linux 5.8" in sentence
 
 
+def test_a_machine_without_sys_will_do(unstarted):
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys && exec "$@"', "sh"]
+    if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root hides /sys")
+    broker = unstarted("--shards", "2")
+    command = broker.command()
+    broker.command = lambda: [*hidden, *command]
+    broker.start()
+    channel = broker.connect().channel()
+    channel.confirm_delivery()
+    channel.queue_declare("q", durable=True)
+    channel.basic_publish("", "q", b"kept", pika.BasicProperties(delivery_mode=2))
+    broker.restart(signal.SIGKILL)
+    assert not os.listdir(f"/proc/{broker.process.pid}/root/sys")
+    assert broker.connect().channel().basic_get("q")[2] == b"kept"
+
+
 def test_a_newer_data_directory_is_refused(unstarted):
     broker = unstarted()
     broker.start()

@@ -19,7 +19,8 @@ impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.errno, self.disabled) {
             (Errno::NOSYS, _) => f.write_str(
-                "this kernel has no io_uring: RingMQ needs Linux 5.8 or newer, built with CONFIG_IO_URING",
+                "this kernel has no io_uring, or the seccomp filter of a container hides it: RingMQ needs Linux 5.8 or \
+                 newer, built with CONFIG_IO_URING",
             ),
             (_, Some(value)) if value > 0 => {
                 write!(f, "io_uring is switched off: set sysctl kernel.io_uring_disabled=0 (it is {value})")

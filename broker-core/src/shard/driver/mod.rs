@@ -20,6 +20,7 @@ use broker_store::doorbell::{Doorbell, Line};
 use broker_store::fs::{GlommioFs, Helper};
 use broker_store::{Catalog, DataDir, StoreError};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement as CpuPlacement};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use self::committer::{Committer, CommitterEnds};
 use self::control::Control;
@@ -130,7 +131,7 @@ struct Seed {
     helper: Helper,
     mailboxes: Mailboxes,
     control: flume::Receiver<Control>,
-    ready: flume::Sender<Result<open::Found, StoreError>>,
+    ready: flume::Sender<Result<open::Found, StartError>>,
     catalog: Option<CommitterEnds>,
 }
 
@@ -185,11 +186,19 @@ where
             catalog: if id == REGISTRAR { committer_ends.take() } else { None },
         };
         let (make_sessions, serve) = (make_sessions.clone(), serve.clone());
-        let thread = LocalExecutorBuilder::new(CpuPlacement::Fixed(config.cpus[index % config.cpus.len()]))
+        let cpu = config.cpus[index % config.cpus.len()];
+        // The executor could bind itself, but would read the machine's topology for that, and panic where /sys is not mounted.
+        let thread = LocalExecutorBuilder::new(CpuPlacement::Unbound)
             .name("ringmq-shard")
             .io_memory(RING_MEMORY_BYTES)
             .preempt_timer(NEVER)
-            .spawn(move || run_shard(seed, make_sessions(id), serve))
+            .spawn(move || async move {
+                match bind_to(cpu) {
+                    Ok(()) => run_shard(seed, make_sessions(id), serve).await,
+                    // Nobody listens if another shard has failed before.
+                    Err(error) => drop(seed.ready.send(Err(refused(id)(error)))),
+                }
+            })
             .map_err(refused(id))?;
         threads.push(thread);
     }
@@ -209,6 +218,13 @@ where
     Ok(Running { probe, recovery, threads, committer })
 }
 
+/// Keeps the calling thread on a CPU.
+fn bind_to(cpu: usize) -> io::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu);
+    Ok(sched_setaffinity(None, &cpus)?)
+}
+
 /// Why a shard does not start.
 fn refused<E: std::fmt::Display>(shard: ShardId) -> impl Fn(E) -> StartError {
     move |error| StartError::Executor { shard: usize::from(shard.0), reason: error.to_string() }
@@ -226,7 +242,7 @@ where
     let (shard, found) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let _ = seed.ready.send(Err(error));
+            let _ = seed.ready.send(Err(error.into()));
             return;
         }
     };
