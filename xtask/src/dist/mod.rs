@@ -18,6 +18,9 @@ use crate::workspace::{Workspace, run};
 /// The binaries.
 const BINARIES: [&str; 3] = ["ringmq", "ringmqctl", "ringmq-bench"];
 
+/// How exposed the unit may be, in tenths, as `systemd-analyze security` counts.
+const MOST_EXPOSED: u32 = 18;
+
 /// Flags of the task.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Dist {
@@ -62,6 +65,7 @@ impl Dist {
         layout::open_directories(&tree)?;
         build_deb(&tree, &package)?;
         check_deb(&package)?;
+        check_unit(&tree)?;
         println!("{}", package.display());
         Ok(())
     }
@@ -124,6 +128,23 @@ fn build_deb(tree: &Path, package: &Path) -> anyhow::Result<()> {
         .env("SOURCE_DATE_EPOCH", source_date())
         .args(["--root-owner-group", "-Zxz", "--build"])
         .args([tree, package]))
+}
+
+/// The unit's sandbox must not get weaker. Systems without systemd, or with an old one, are not asked.
+fn check_unit(tree: &Path) -> anyhow::Result<()> {
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["security", "--no-pager", "--offline=yes"]).arg(format!("--threshold={MOST_EXPOSED}"));
+    let Ok(output) = analyze.arg(format!("--root={}", tree.display())).arg("ringmq.service").output() else {
+        println!("systemd-analyze is missing: the unit's sandbox is not looked at");
+        return Ok(());
+    };
+    let (table, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if error.contains("unrecognized option") {
+        println!("systemd-analyze is too old: the unit's sandbox is not looked at");
+        return Ok(());
+    }
+    ensure!(output.status.success(), "the unit's sandbox has become weaker:\n{table}{error}");
+    Ok(())
 }
 
 /// What a package must hold to be of use.
