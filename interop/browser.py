@@ -83,13 +83,15 @@ class Refused(AssertionError):
 class Browser:
     """One window of a browser with no history."""
 
-    def __init__(self, driver, profile, shots, width=1360, height=900, dark=False):
+    def __init__(self, driver, profile, shots, width=1360, height=900, dark=False, trusting=False):
         self.driver = driver
         self.shots = shots
         # What is longer than the window is wanted whole in a screenshot: the page itself does not care.
         args = [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
         options = {"args": args, "prefs": {"download.default_directory": str(profile)}}
         capabilities = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        # Certificates that nobody has signed are believed.
+        capabilities["acceptInsecureCerts"] = trusting
         session = driver.call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
         self.path = f"/session/{session['sessionId']}"
         self.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(profile))
