@@ -39,37 +39,53 @@ impl Thresholds {
     }
 }
 
-/// Starts the watch; what it finds first holds before this returns. New thresholds may be sent at any time; the thread ends when
-/// their sender is dropped.
-pub(crate) fn watch(
-    thresholds: Thresholds,
-    data_dir: PathBuf,
-    probe: Probe,
-) -> io::Result<flume::Sender<Thresholds>> {
-    let (sender, changes) = flume::unbounded();
-    let mut watch = Watch { thresholds, data_dir, probe, found: Alarms::default() };
-    watch.look();
-    thread::Builder::new().name("ringmq-alarms".to_owned()).spawn(move || {
-        loop {
-            match changes.recv_timeout(INTERVAL) {
-                Ok(thresholds) => watch.thresholds = thresholds,
-                Err(flume::RecvTimeoutError::Timeout) => {}
-                Err(flume::RecvTimeoutError::Disconnected) => return,
+/// New thresholds, and who wants to know when they have been compared with what there is.
+type Change = (Thresholds, flume::Sender<()>);
+
+/// The thread that looks. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch(flume::Sender<Change>);
+
+impl Watch {
+    /// Starts to look; what is found first holds before this returns.
+    pub(crate) fn start(thresholds: Thresholds, data_dir: PathBuf, probe: Probe) -> io::Result<Self> {
+        let (sender, changes) = flume::unbounded::<Change>();
+        let mut watcher = Watcher { thresholds, data_dir, probe, found: Alarms::default() };
+        watcher.look();
+        thread::Builder::new().name("ringmq-alarms".to_owned()).spawn(move || {
+            loop {
+                match changes.recv_timeout(INTERVAL) {
+                    Ok((thresholds, done)) => {
+                        watcher.thresholds = thresholds;
+                        watcher.look();
+                        // Nobody may wait.
+                        let _ = done.send(());
+                    }
+                    Err(flume::RecvTimeoutError::Timeout) => watcher.look(),
+                    Err(flume::RecvTimeoutError::Disconnected) => return,
+                }
             }
-            watch.look();
-        }
-    })?;
-    Ok(sender)
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Changes the thresholds. What is received says that the alarms are what they ask for.
+    pub(crate) fn set(&self, thresholds: Thresholds) -> flume::Receiver<()> {
+        let (done, looked) = flume::bounded(1);
+        // The watch lives as long as the broker.
+        let _ = self.0.send((thresholds, done));
+        looked
+    }
 }
 
-struct Watch {
+struct Watcher {
     thresholds: Thresholds,
     data_dir: PathBuf,
     probe: Probe,
     found: Alarms,
 }
 
-impl Watch {
+impl Watcher {
     fn look(&mut self) {
         let (memory, disk) = (anonymous_bytes(), disk_available_bytes(&self.data_dir));
         let alarms = self.thresholds.alarms(memory, disk);

@@ -1,5 +1,6 @@
 //! The AMQP 0-9-1 wire protocol, sockets and metrics of the RingMQ broker.
 
+pub mod adjust;
 mod alarm;
 pub mod amqp;
 mod broker;

@@ -107,6 +107,11 @@ impl Logging {
                 tracing::error!(%error, "the old log file stays in use");
             }
         }
+        self.set_levels(log);
+    }
+
+    /// Changes what is logged, and leaves alone where to.
+    pub fn set_levels(&self, log: &Log) {
         match Filters::new(log) {
             Ok(Filters { console, file, audit }) => {
                 // The subscriber lives as long as the process.

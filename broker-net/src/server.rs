@@ -9,13 +9,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::alarm::{self, Thresholds};
+use crate::adjust::Adjustable;
 use crate::broker::Broker;
 use crate::config::{Config, CpuList};
 use crate::http::{self, Listening, Management, Secured};
 use crate::listeners::{self, Certificates, HttpPorts};
 use crate::logging::Logging;
-use crate::metrics::{Identity, Metrics, SharedThresholds};
+use crate::metrics::{Identity, Metrics};
 use crate::notify;
 use crate::startup::{self, StartError};
 
@@ -27,7 +27,7 @@ const SERVING: &str = "serving clients";
 
 /// Runs the broker until SIGTERM or SIGINT, then stops it cleanly; a second signal ends the process at once.
 /// Must be called before the process has started a thread.
-pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
+pub fn run(mut config: Config, logging: Logging) -> Result<(), StartError> {
     startup::prepare(&config.cpus)?;
     let mut signals = stop_signals().map_err(|source| StartError::System { what: "signal handling", source })?;
     let (listens, claims) = listeners::listens(&config.settings)?;
@@ -49,10 +49,9 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let broker = Broker::start(&config, &listens, certificates.amqp.clone(), &identity.node)?;
     // All shards listen.
     drop(claims);
-    let thresholds = Thresholds::new(&config.settings);
-    let watch = alarm::watch(thresholds, config.data_dir.clone(), broker.probe())
+    let adjustable = Adjustable::start(logging, &config.settings, config.data_dir.clone(), broker.probe())
         .map_err(|source| StartError::System { what: "the watch of memory and disk", source })?;
-    let shared = SharedThresholds::new(thresholds);
+    let adjustable = Arc::new(adjustable);
     if let Some(definitions) = &config.settings.load_definitions {
         http::load(&broker.admin(), definitions)?;
     }
@@ -60,7 +59,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let reachable = listeners::reachable(&listens, &certificates, &http_ports);
     reachable
         .and_then(|reachable| {
-            serve_http(&config, &broker, logging, (identity, shared.clone()), http_ports, reachable)
+            serve_http(&config, &broker, (identity, Arc::clone(&adjustable)), http_ports, reachable)
         })
         .map_err(|source| StartError::System { what: "the HTTP servers", source })?;
     notify::watch(broker.probe()).map_err(|source| StartError::System { what: "the watchdog", source })?;
@@ -69,7 +68,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
     let stop = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             notify::reloading();
-            reload(&mut config, &broker, logging, &certificates, &watch, &shared);
+            reload(&mut config, &broker, &certificates, &adjustable);
             notify::ready(SERVING);
         }
         *signal != SIGHUP
@@ -82,14 +81,7 @@ pub fn run(mut config: Config, logging: &Logging) -> Result<(), StartError> {
 }
 
 /// Reads the configuration again and puts into effect what can be. What cannot be read stays as it was.
-fn reload(
-    config: &mut Config,
-    broker: &Broker,
-    logging: &Logging,
-    certificates: &Certificates,
-    watch: &flume::Sender<Thresholds>,
-    shared: &SharedThresholds,
-) {
+fn reload(config: &mut Config, broker: &Broker, certificates: &Certificates, adjustable: &Adjustable) {
     let changes = match config.reread() {
         Ok(changes) => changes,
         Err(error) => {
@@ -100,12 +92,8 @@ fn reload(
     if let Err(error) = certificates.reread(&config.settings) {
         tracing::error!(%error, "the certificates cannot be read again: the old ones stay in use");
     }
-    logging.reload(&config.settings.log);
+    adjustable.configure(&config.settings);
     broker.reload(&config.settings);
-    let thresholds = Thresholds::new(&config.settings);
-    shared.set(thresholds);
-    // The watch lives as long as the broker.
-    let _ = watch.send(thresholds);
     for key in &changes.need_restart {
         tracing::warn!(key, "has changed in the configuration; the change needs a restart");
     }
@@ -118,23 +106,23 @@ fn reload(
 fn serve_http(
     config: &Config,
     broker: &Broker,
-    logging: &Logging,
-    (identity, thresholds): (Identity, SharedThresholds),
+    (identity, adjustable): (Identity, Arc<Adjustable>),
     ports: HttpPorts,
     (listeners, secured): (Vec<Listening>, Vec<Secured>),
 ) -> io::Result<()> {
-    let families = Metrics::new(identity.clone(), config.data_dir.clone(), thresholds.clone(), broker.node());
+    let families = Metrics::new(identity.clone(), config.data_dir.clone(), adjustable.thresholds(), broker.node());
     let management = Management {
         admin: broker.admin(),
         identity,
         data_dir: config.data_dir.clone(),
         listeners,
         secured,
+        connection_max: config.settings.management_connection_max,
         node: broker.node(),
         default_queue_type: config.settings.default_queue_type.name(),
-        thresholds,
         config_file: config.file().map(Path::to_owned),
-        log: logging.places(),
+        log: adjustable.places(),
+        adjustable,
     };
     http::serve((ports.metrics, families), ports.management, management)
 }

@@ -36,7 +36,7 @@ fn start(flags: Flags) -> Result<(), StartError> {
         return Ok(());
     }
     let logging = logging::start(&config.settings.log)?;
-    server::run(config, &logging)
+    server::run(config, logging)
 }
 
 /// Prints a rabbitmq.conf as TOML, and to standard error how much of it that is.

@@ -109,9 +109,11 @@ fn scalar(value: &DeValue<'_>, kind: Kind) -> Result<String, &'static str> {
         (Kind::Text, _) => Err("a text in quotes"),
         (Kind::TextOrFalse, DeValue::String(text)) => Ok(text.clone().into_owned()),
         (Kind::TextOrFalse, _) => Err("a text in quotes, or false"),
-        (Kind::Fraction, DeValue::Float(number)) => Ok(number.to_string()),
-        (Kind::Number | Kind::Fraction, DeValue::Integer(number)) => integer(number).ok_or("a decimal number"),
-        (Kind::Number | Kind::Fraction, _) => Err("a number without quotes"),
+        (Kind::Fraction | Kind::Multiple, DeValue::Float(number)) => Ok(number.to_string()),
+        (Kind::Number | Kind::Fraction | Kind::Multiple, DeValue::Integer(number)) => {
+            integer(number).ok_or("a decimal number")
+        }
+        (Kind::Number | Kind::Fraction | Kind::Multiple, _) => Err("a number without quotes"),
         (_, DeValue::String(text)) => Ok(text.clone().into_owned()),
         (_, DeValue::Integer(number)) => integer(number).ok_or("a decimal number"),
         (Kind::Limit, _) => Err("a number or a text in quotes"),

@@ -32,6 +32,7 @@ use layer::Layer;
 pub use layer::Problem;
 pub use reference::reference;
 pub use settings::{HttpsListener, KeyPair, Listener, Log, Settings, Tls, Watermark};
+pub(crate) use value::{bytes, fraction, log_level, multiple};
 
 /// Most shards a broker can have.
 pub const MAX_SHARDS: usize = 1024;

@@ -78,7 +78,7 @@ fn scalar(kind: Kind, value: &str) -> String {
         Kind::Switch => if matches!(value, "true" | "on") { "true" } else { "false" }.to_owned(),
         Kind::TextOrFalse if value == "false" => value.to_owned(),
         Kind::Text | Kind::TextOrFalse => text(value),
-        Kind::Fraction if value.parse::<f64>().is_ok() => value.to_owned(),
+        Kind::Fraction | Kind::Multiple if value.parse::<f64>().is_ok() => value.to_owned(),
         _ if number() => value.to_owned(),
         _ => text(value),
     }

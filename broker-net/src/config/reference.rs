@@ -18,6 +18,9 @@ weakest:
 3. `--set key=value`, as often as needed;
 4. the configuration file, in TOML: `--config FILE`, else `/etc/ringmq/ringmq.toml` if it is there. `--config ''` reads none.
 
+A command line can be read by everybody on the machine for as long as the broker runs: passwords (`default_pass`, `anonymous_login_pass`) belong into
+the file, which should not be readable by others, or into variables, which only root and the broker's user can read.
+
 A key that one of them sets is not looked for in those below it, lists included. Keys are RabbitMQ's, as tables or dotted:
 
 ```toml

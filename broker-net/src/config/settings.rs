@@ -63,6 +63,8 @@ pub struct Settings {
     pub log: Log,
     /// Where the management API listens.
     pub management: Listener,
+    /// Most connections of each port of the management API.
+    pub management_connection_max: usize,
     /// Where Prometheus scrapes.
     pub prometheus: Listener,
     /// Where the management API listens with TLS.
@@ -237,6 +239,7 @@ impl Default for Settings {
             consumer_timeout_ms: Some(1_800_000),
             log: Log::default(),
             management: Listener { ip: Ipv4Addr::LOCALHOST.into(), port: 15672 },
+            management_connection_max: 1024,
             prometheus: Listener { ip: Ipv4Addr::UNSPECIFIED.into(), port: 15692 },
             management_ssl: HttpsListener::default(),
             prometheus_ssl: HttpsListener::default(),

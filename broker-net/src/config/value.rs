@@ -36,7 +36,7 @@ pub(super) fn limit(text: &str) -> Result<Option<u64>, Refusal> {
 }
 
 /// A number of bytes with an optional unit; see [`unit()`].
-pub(super) fn bytes(text: &str) -> Result<u64, Refusal> {
+pub(crate) fn bytes(text: &str) -> Result<u64, Refusal> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     number
@@ -96,7 +96,7 @@ pub(super) fn ip(text: &str) -> Result<IpAddr, Refusal> {
 }
 
 /// The filter of one of RabbitMQ's log levels, or `target=level` pairs with commas between them.
-pub(super) fn log_level(text: &str) -> Result<String, Refusal> {
+pub(crate) fn log_level(text: &str) -> Result<String, Refusal> {
     let level = |text: &str| match text {
         "trace" => Some("trace"),
         "debug" => Some("debug"),
@@ -174,12 +174,19 @@ fn time(text: &str, unit: u64) -> Option<u64> {
 }
 
 /// A fraction from 0 to 1, in thousandths.
-pub(super) fn fraction(text: &str) -> Result<u32, Refusal> {
-    match text.parse::<f64>() {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok((value * 1000.0).round() as u32),
-        _ => Err("expected a fraction from 0 to 1".to_owned()),
-    }
+pub(crate) fn fraction(text: &str) -> Result<u32, Refusal> {
+    thousandths(text, 1.0).ok_or_else(|| "expected a fraction from 0 to 1".to_owned())
+}
+
+/// How many times something, from 0 on, in thousandths.
+pub(crate) fn multiple(text: &str) -> Result<u32, Refusal> {
+    thousandths(text, 1000.0).ok_or_else(|| "expected a number from 0 to 1000, such as 1.5".to_owned())
+}
+
+fn thousandths(text: &str, most: f64) -> Option<u32> {
+    let value = text.parse::<f64>().ok().filter(|value| (0.0..=most).contains(value))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most a million")]
+    Some((value * 1000.0).round() as u32)
 }
 
 #[cfg(test)]
@@ -253,5 +260,7 @@ mod tests {
         assert_eq!(number("0", 1, 9), Err("expected a number from 1 to 9".to_owned()));
         assert_eq!(fraction("0.6"), Ok(600));
         assert!(fraction("1.1").is_err());
+        assert_eq!(multiple("1.5"), Ok(1500));
+        assert!(multiple("-1").is_err() && multiple("NaN").is_err());
     }
 }

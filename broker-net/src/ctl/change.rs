@@ -14,7 +14,7 @@ use super::client::{Client, parse, quote, refused};
 use super::failure::Failure;
 use super::output::Printer;
 use super::verb::{DefinitionsFormat, Metadata, Policy, Verb};
-use super::{Options, messages};
+use super::{Options, messages, setting};
 
 /// Carries out a verb that changes something; gives back any other.
 pub(super) fn execute(
@@ -29,6 +29,7 @@ pub(super) fn execute(
     let Some(verb) = parameters(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = queues(client, printer, options, verb)? else { return Ok(None) };
     let Some(verb) = messages::execute(client, printer, options, verb)? else { return Ok(None) };
+    let Some(verb) = setting::execute(client, printer, verb)? else { return Ok(None) };
     let Some(verb) = connections(client, printer, options, verb)? else { return Ok(None) };
     definitions(client, printer, verb)
 }

@@ -58,7 +58,7 @@ pub(super) fn execute(
 }
 
 /// The name of the node; the broker has answered.
-fn node(client: &Client) -> Result<String, Failure> {
+pub(super) fn node(client: &Client) -> Result<String, Failure> {
     let overview = client.get("/overview?columns=node")?;
     Ok(overview["node"].as_str().unwrap_or_default().to_owned())
 }

@@ -14,6 +14,9 @@ pub(super) enum Failure {
     /// An argument's value can be refused without asking.
     #[error("Error (argument validation): Bad argument: {0}")]
     Invalid(String),
+    /// The same, without a word why.
+    #[error("Error (argument validation): Bad argument.")]
+    BadArgument,
     /// The arguments make no sense.
     #[error("Error (argument validation): {0}")]
     Usage(String),
@@ -44,7 +47,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Queue(_) => 64,
-            Self::Data(_) | Self::Invalid(_) => 65,
+            Self::Data(_) | Self::Invalid(_) | Self::BadArgument => 65,
             Self::NoUser(_) => 67,
             Self::Refused(_) | Self::Unavailable(_) | Self::Unhealthy(_) => 69,
             Self::Exists(_) => 70,

@@ -8,6 +8,7 @@
 //! | `users` | verbs that change users and what they may do |
 //! | `change` | verbs that change something else |
 //! | `messages` | verbs about messages and whether they flow |
+//! | `setting` | verbs that change settings of a broker that runs |
 //! | `check` | verbs that say whether the broker is well |
 //! | `report` | verbs that say what the broker is and has |
 //! | `process` | verbs that speak to the broker's process |
@@ -27,6 +28,7 @@ mod output;
 mod password;
 mod process;
 mod report;
+mod setting;
 mod users;
 mod verb;
 

@@ -247,6 +247,25 @@ pub(super) enum Verb {
     },
     /// Sets the name of the cluster
     SetClusterName { name: String },
+    /// Sets what is logged, until the configuration is read again or the broker stops
+    SetLogLevel {
+        /// debug, info, warning, error, critical or none
+        log_level: String,
+    },
+    /// Sets how much disk space has to be free, until the configuration is read again or the broker stops
+    #[command(override_usage = "ringmqctl set_disk_free_limit <DISK_LIMIT> | mem_relative <FRACTION>")]
+    SetDiskFreeLimit {
+        /// A number of bytes, as 50MB; or `mem_relative` and a multiple of the memory
+        #[arg(num_args = 1..=2, required = true, value_name = "DISK_LIMIT")]
+        limit: Vec<String>,
+    },
+    /// Sets where the memory alarm begins, until the configuration is read again or the broker stops
+    #[command(override_usage = "ringmqctl set_vm_memory_high_watermark <FRACTION> | absolute <VALUE>")]
+    SetVmMemoryHighWatermark {
+        /// A fraction of the memory; or `absolute` and a number of bytes, as 4GB
+        #[arg(num_args = 1..=2, required = true, value_name = "FRACTION")]
+        threshold: Vec<String>,
+    },
 
     /// What the broker is and how it does
     Status {

@@ -11,6 +11,7 @@ use broker_core::error::{AmqpError, ChannelCode, ConnectionCode};
 use super::directory::Directory;
 use super::error::{ApiError, ApiResult};
 use super::rates::Rates;
+use crate::adjust::Adjustable;
 use crate::amqp::Node;
 use crate::logging::Places;
 use crate::metrics::{Identity, SharedThresholds};
@@ -32,6 +33,8 @@ pub(super) struct Api {
     pub(super) default_queue_type: &'static str,
     /// Where alarms begin.
     pub(super) thresholds: SharedThresholds,
+    /// What administrators may change while the broker runs.
+    pub(super) adjustable: Arc<Adjustable>,
     /// The configuration file, if there is one.
     pub(super) config_file: Option<PathBuf>,
     /// Where the log goes.

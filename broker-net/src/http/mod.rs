@@ -55,9 +55,10 @@ use axum::routing::get;
 use broker_core::admin::Admin;
 use tokio::task::JoinSet;
 
+use crate::adjust::Adjustable;
 use crate::amqp::Node;
 use crate::logging::Places;
-use crate::metrics::{Identity, Metrics, SharedThresholds};
+use crate::metrics::{Identity, Metrics};
 use crate::tls::Acceptor;
 use api::Api;
 pub use api::Listening;
@@ -68,8 +69,8 @@ pub use load::{LoadError, load};
 use rates::Rates;
 use scrape::Scraped;
 
-/// Connections that each port has open at the same time; more wait in the listener's backlog.
-pub const MAX_HTTP_CONNECTIONS: usize = 64;
+/// Connections that each port of the metrics has open at the same time; more wait in the listener's backlog.
+pub const MAX_SCRAPERS: usize = 64;
 
 /// What the servers are about.
 #[derive(Debug)]
@@ -82,12 +83,14 @@ pub struct Management {
     pub data_dir: PathBuf,
     /// All its ports.
     pub listeners: Vec<Listening>,
+    /// Connections that each port of the API has open at the same time; more wait in the listener's backlog.
+    pub connection_max: usize,
     /// Who may log in from where, and who tried to.
     pub node: Arc<Node>,
     /// The type of queues where neither a declare nor the virtual host says one.
     pub default_queue_type: &'static str,
-    /// Where the alarms of memory and disk space begin.
-    pub thresholds: SharedThresholds,
+    /// What administrators may change while the broker runs.
+    pub adjustable: Arc<Adjustable>,
     /// The configuration file, if there is one.
     pub config_file: Option<PathBuf>,
     /// Where the log goes.
@@ -125,7 +128,8 @@ pub(crate) fn serve(
             .route("/metrics/per-object", get(scrape::per_object))
             .route("/metrics/detailed", get(scrape::detailed))
             .with_state(scraped);
-        let metrics = serve_router(metrics_listeners, metrics);
+        let metrics = serve_router(metrics_listeners, metrics, MAX_SCRAPERS);
+        let connection_max = management.connection_max;
         let state = Arc::new(new_api(management));
         tokio::spawn(sampler::run(Arc::clone(&state)));
         let routes = resource::routes()
@@ -134,7 +138,7 @@ pub(crate) fn serve(
             .layer(from_fn(answer::finish))
             .layer(from_fn(audit::audit))
             .with_state(state);
-        tokio::try_join!(metrics, serve_router(api, routes)).map(drop)
+        tokio::try_join!(metrics, serve_router(api, routes, connection_max)).map(drop)
     };
     thread::Builder::new().name("ringmq-http".to_owned()).spawn(move || {
         // Linux knows no process here: without an id this is about the calling thread.
@@ -150,7 +154,7 @@ pub(crate) fn serve(
 
 fn new_api(management: Management) -> Api {
     let Management { admin, identity, data_dir, listeners, node, .. } = management;
-    let Management { default_queue_type, thresholds, config_file, log, secured, .. } = management;
+    let Management { default_queue_type, adjustable, config_file, log, secured, .. } = management;
     Api {
         admin,
         identity,
@@ -158,7 +162,8 @@ fn new_api(management: Management) -> Api {
         listeners,
         node,
         default_queue_type,
-        thresholds,
+        thresholds: adjustable.thresholds(),
+        adjustable,
         config_file,
         log,
         secured,
@@ -169,14 +174,14 @@ fn new_api(management: Management) -> Api {
 }
 
 /// Serves on every port, until one of them fails.
-async fn serve_router(ports: Vec<HttpPort>, router: Router) -> io::Result<()> {
+async fn serve_router(ports: Vec<HttpPort>, router: Router, connections: usize) -> io::Result<()> {
     let mut servers = JoinSet::new();
     for HttpPort { listener, acceptor } in ports {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let counted = router.clone().layer(from_fn(listener::answer));
         let service = counted.into_make_service_with_connect_info::<Peer>();
-        let listener = LimitedListener::new(listener, acceptor, MAX_HTTP_CONNECTIONS);
+        let listener = LimitedListener::new(listener, acceptor, connections);
         servers.spawn(axum::serve(listener, service).into_future());
     }
     while let Some(ended) = servers.join_next().await {

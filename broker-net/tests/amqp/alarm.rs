@@ -7,8 +7,9 @@ use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Get};
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
 use amq_protocol::types::FieldTable;
+use serde_json::{Value, json};
 
-use crate::harness::{Broker, Login, Raw, basic, declare, message_count, own_process, publish};
+use crate::harness::{Broker, Login, Management, Raw, basic, declare, message_count, own_process, publish};
 
 /// Writes the configuration: both alarms are set, or only one, or none.
 fn write_config(path: &Path, memory: bool, disk: bool) {
@@ -92,5 +93,35 @@ fn client_that_cannot_be_told_just_waits_and_gets_heartbeats() {
         write_config(path, false, false);
         broker.reload();
         raw.open_channel(2);
+    });
+}
+
+#[test]
+fn thresholds_of_administrators_hold_at_once_until_the_configuration_is_read_again() {
+    alarmed(false, false, async |broker, _| {
+        let mut raw = Raw::open(broker);
+        raw.publish(1, "q", b"goes nowhere");
+        raw.open_channel(2);
+        let api = Management::new(broker.http);
+        let node = api.get("overview").body["node"].as_str().unwrap().to_owned();
+        let set = |setting: &str, body: Value| api.put(&format!("nodes/{node}/{setting}"), &body).status;
+        let unblocked =
+            |raw: &mut Raw| assert!(matches!(raw.method(0), AMQPClass::Connection(Connection::Unblocked(_))));
+        assert_eq!(set("vm-memory-high-watermark", json!({"absolute": 0})), 204);
+        assert_eq!(blocked_reason(&mut raw), "low on memory");
+        assert_eq!(set("vm-memory-high-watermark", json!({"relative": 1.0})), 204);
+        unblocked(&mut raw);
+        assert_eq!(set("disk-free-limit", json!({"absolute": "1000000TB"})), 204);
+        assert_eq!(blocked_reason(&mut raw), "low on disk");
+        assert_eq!(
+            api.get(&format!("nodes/{node}")).body["disk_free_limit"],
+            json!(1_000_000_000_000_000_000_u64)
+        );
+        broker.reload();
+        unblocked(&mut raw);
+        assert_eq!(set("disk-free-limit", json!({"relative": 1000})), 204);
+        assert_eq!(blocked_reason(&mut raw), "low on disk");
+        broker.crash();
+        assert_eq!(Management::new(broker.http).get(&format!("nodes/{node}")).body["disk_free_limit"], json!(0));
     });
 }

@@ -1,5 +1,8 @@
 //! Who may do what: authentication, user tags, permissions.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use crate::harness::{Served, check, check_refused};
@@ -149,4 +152,36 @@ fn policymakers_make_policies_where_they_have_permissions() {
     check_refused(user.put("operator-policies/%2F/p", &policy), 401, ADMINISTRATOR);
     let hidden = json!({"value": {"pattern": "", "definition": {"max-length": 1}}});
     check_refused(user.put("parameters/operator_policy/%2F/p", &hidden), 401, ADMINISTRATOR);
+}
+
+#[test]
+fn ten_browsers_find_room_and_more_wait_at_the_limit_until_one_goes() {
+    let connect = |api: &Served| TcpStream::connect(api.broker.http).unwrap();
+    let api = Served::start();
+    let _browsers: Vec<_> = (0..10 * 6).map(|_| connect(&api)).collect();
+    let _others: Vec<_> = (0..40).map(|_| connect(&api)).collect();
+    check(api.get("whoami"), 200);
+
+    let api = Served::start_with(&["--set", "management.connection_max=2"]);
+    let [mut first, second, mut third] = [connect(&api), connect(&api), connect(&api)];
+    ask(&mut third);
+    ask(&mut first);
+    assert!(answer(&mut first).starts_with("HTTP/1.1 401"));
+    // The later request has its answer, the earlier one not.
+    third.set_nonblocking(true).unwrap();
+    assert_eq!(third.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    third.set_nonblocking(false).unwrap();
+    drop(second);
+    assert!(answer(&mut third).starts_with("HTTP/1.1 401"));
+}
+
+fn ask(stream: &mut TcpStream) {
+    stream.write_all(b"GET /api/whoami HTTP/1.1\r\nhost: broker\r\n\r\n").unwrap();
+}
+
+/// The beginning of an answer.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 12];
+    stream.read_exact(&mut bytes).unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
 }

@@ -361,3 +361,62 @@ fn checks_say_how_the_broker_is() {
     api.broker.kill();
     check_fails(&api, &["ping"], 69, "unable to perform an operation");
 }
+
+#[test]
+fn settings_of_a_broker_that_runs() {
+    let api = Served::start();
+    let node = check(api.get("overview"), 200).body["node"].as_str().unwrap().to_owned();
+    let shows = |field: &str| check(api.get(&format!("nodes/{node}")), 200).body[field].as_u64().unwrap();
+    let says = ctl(&api, &["set_disk_free_limit", "2GB"]);
+    assert_eq!(says, format!("Setting disk free limit on {node} to 2GB bytes ...\n"));
+    assert_eq!(shows("disk_free_limit"), 2_000_000_000);
+    let says = ctl(&api, &["set_vm_memory_high_watermark", "0.5"]);
+    assert_eq!(says, format!("Setting memory threshold on {node} to 0.5 ...\n"));
+    let half = shows("mem_limit");
+    let says = ctl(&api, &["set_disk_free_limit", "mem_relative", "1.5"]);
+    assert_eq!(says, format!("Setting disk free limit on {node} to 1.5 times the total RAM ...\n"));
+    assert_eq!(shows("disk_free_limit"), half * 3);
+    let says = ctl(&api, &["set_vm_memory_high_watermark", "absolute", "1GiB"]);
+    assert_eq!(says, format!("Setting memory threshold on {node} to 1GiB bytes ...\n"));
+    assert_eq!(shows("mem_limit"), 1 << 30);
+}
+
+#[test]
+fn the_log_level_is_that_of_everything_and_changes_are_audited() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("log");
+    let api =
+        Served::start_with(&["--set", &format!("log.file={}", file.display()), "--set", "log.file.level=error"]);
+    ctl(&api, &["set_log_level", "none"]);
+    api.must_put("vhosts/silent", &json!({}));
+    ctl(&api, &["set_log_level", "info"]);
+    api.must_put("vhosts/loud", &json!({}));
+    let log = std::fs::read_to_string(&file).unwrap();
+    assert!(log.contains("/api/vhosts/loud") && !log.contains("/api/vhosts/silent"), "{log}");
+    assert!(log.contains("/log-level") && log.contains("administrative change"), "{log}");
+}
+
+#[test]
+fn only_administrators_change_settings_and_only_sensibly() {
+    let api = Served::start();
+    api.must_put("users/mona", &json!({"password": "mona", "tags": "monitoring"}));
+    let node = check(api.get("overview"), 200).body["node"].as_str().unwrap().to_owned();
+    let body = json!({"absolute": "1GB"});
+    for setting in ["disk-free-limit", "vm-memory-high-watermark"] {
+        let path = format!("nodes/{node}/{setting}");
+        check(api.as_user("mona", "mona").put(&path, &body), 401);
+        check(api.put(&format!("nodes/nosuch/{setting}"), &body), 404);
+        for refused in [
+            json!({}),
+            json!({"absolute": "much"}),
+            json!({"absolute": 1, "relative": 0.5}),
+            json!({"relative": -1}),
+        ] {
+            check(api.put(&path, &refused), 400);
+        }
+        check(api.put(&path, &body), 204);
+    }
+    let path = format!("nodes/{node}/log-level");
+    check(api.as_user("mona", "mona").put(&path, &json!({"level": "debug"})), 401);
+    check(api.put(&path, &json!({"level": "loud"})), 400);
+}

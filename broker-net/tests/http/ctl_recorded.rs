@@ -379,3 +379,36 @@ fn contents_that_are_not_there() {
         ),
     ]);
 }
+
+#[test]
+fn settings_that_make_no_sense() {
+    const BAD: &str = "Error (argument validation): Bad argument.\n";
+    const MORE: &str = "Error (argument validation): not enough arguments.";
+    const LESS: &str = "Error (argument validation): too many arguments.\n";
+    check(&[
+        step(&["set_log_level", "info"], "Setting log level to \"info\" ...\n"),
+        fails(
+            &["set_log_level", "loud"],
+            69,
+            "",
+            "Error:\nlevel loud is not supported. Try one of debug, info, warning, error, critical, none\n",
+        ),
+        fails(&["set_log_level"], 64, "", MORE),
+        fails(&["set_disk_free_limit"], 64, "", MORE),
+        fails(&["set_disk_free_limit", "xyz"], 65, "", BAD),
+        fails(&["set_disk_free_limit", "5XB"], 65, "", BAD),
+        fails(&["set_disk_free_limit", "mem_relative", "x"], 65, "", BAD),
+        fails(&["set_disk_free_limit", "mem_relative"], 64, "", MORE),
+        fails(&["set_disk_free_limit", "1", "2"], 64, "", LESS),
+        fails(
+            &["set_vm_memory_high_watermark", "1.5"],
+            65,
+            "",
+            "Error (argument validation): Bad argument: The threshold should be a fraction between 0.0 and 1.0\n",
+        ),
+        fails(&["set_vm_memory_high_watermark", "abc"], 65, "", BAD),
+        fails(&["set_vm_memory_high_watermark", "absolute", "abc"], 65, "", BAD),
+        fails(&["set_vm_memory_high_watermark", "absolute"], 64, "", MORE),
+        fails(&["set_vm_memory_high_watermark", "0.5", "3"], 64, "", LESS),
+    ]);
+}

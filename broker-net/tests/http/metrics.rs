@@ -60,7 +60,7 @@ fn detailed_metrics_are_asked_for_by_family_and_virtual_host() {
 fn a_connection_beyond_the_limit_is_served_when_another_ends() {
     let api = Served::start();
     let address = api.broker.metrics;
-    let limit = broker_net::http::MAX_HTTP_CONNECTIONS;
+    let limit = broker_net::http::MAX_SCRAPERS;
     let mut idle: Vec<_> = (0..limit).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| scrape(&api, "/metrics"));

@@ -57,6 +57,8 @@ pub(super) enum Kind {
     Seconds,
     /// A fraction from 0 to 1.
     Fraction,
+    /// A number, from 0 on, with or without a fraction.
+    Multiple,
     /// A port or a text.
     Address,
     /// A text.
@@ -80,6 +82,7 @@ impl Kind {
             Self::Milliseconds => "time (ms)",
             Self::Seconds => "time (s)",
             Self::Fraction => "fraction",
+            Self::Multiple => "multiple",
             Self::Address => "address",
             Self::Text => "text",
             Self::TextOrFalse => "text or false",

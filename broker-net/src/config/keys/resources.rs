@@ -1,7 +1,7 @@
 //! Memory and disk space.
 
 use super::super::settings::Watermark;
-use super::super::value::{bytes, fraction};
+use super::super::value::{bytes, fraction, multiple};
 use super::{Key, Kind, RELOAD, Set};
 
 pub(super) const KEYS: &[Key] = &[
@@ -40,9 +40,9 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "disk_free_limit.relative",
-        kind: Kind::Fraction,
-        meaning: "The same in parts of the memory.",
-        set: Set::One(|settings, _, value| fraction(value).map(|part| settings.disk = Watermark::Relative(part))),
+        kind: Kind::Multiple,
+        meaning: "The same as a multiple of the memory that the broker may use: `1.5`.",
+        set: Set::One(|settings, _, value| multiple(value).map(|part| settings.disk = Watermark::Relative(part))),
         ..RELOAD
     },
 ];

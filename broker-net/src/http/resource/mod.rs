@@ -18,6 +18,7 @@ mod parameter;
 mod permission;
 mod policy;
 mod queue;
+mod setting;
 mod user;
 mod vhost;
 
@@ -79,6 +80,9 @@ fn broker(routes: Routes) -> Routes {
         .at("/rebalance/queues", post(overview::rebalance))
         .at("/nodes", get(node::list))
         .at("/nodes/{node}", get(node::get))
+        .at("/nodes/{node}/log-level", put(setting::set_log_level))
+        .at("/nodes/{node}/vm-memory-high-watermark", put(setting::set_vm_memory_high_watermark))
+        .at("/nodes/{node}/disk-free-limit", put(setting::set_disk_free_limit))
         .at("/definitions", get(definitions::export).post(definitions::import))
         .at("/definitions/{vhost}", get(definitions::export_vhost).post(definitions::import_vhost))
         .at("/all-configuration", get(definitions::export).post(definitions::import))
