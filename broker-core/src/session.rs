@@ -130,6 +130,17 @@ impl Command {
     }
 }
 
+/// A client's command that has changed what exists, as those are told who keep a record of changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopologyChange {
+    /// The user, where the registrar knows it.
+    pub user: Option<Arc<str>>,
+    /// The virtual host.
+    pub vhost: Arc<str>,
+    /// What was asked for. Of a queue's deletion the conditions are not told: they held.
+    pub command: Command,
+}
+
 /// The answer to a [`Command`].
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are those of the AMQP methods")]
@@ -219,6 +230,14 @@ pub trait Sessions {
 
     /// The reply to the [`Command`] that was submitted with `request`.
     fn reply(&mut self, connection: ConnectionKey, request: RequestId, reply: Reply<'_>);
+
+    /// True if [`Self::changed`] is to be called.
+    fn records_changes(&self) -> bool {
+        false
+    }
+
+    /// A command of the connection, which may be gone, has changed what exists; it holds everywhere now.
+    fn changed(&mut self, _connection: ConnectionKey, _change: &TopologyChange) {}
 
     /// The queue of the consumer is gone (consumer cancel notification, a RabbitMQ extension).
     fn consumer_cancelled(&mut self, channel: ChannelKey, consumer: ConsumerId);

@@ -42,10 +42,11 @@ impl Broker {
             proxies: proxies.into(),
             shards: config.shards,
         };
+        let of_outputs = Arc::clone(&node);
         let (listening, outcomes) = flume::unbounded();
         let running = driver::start(
             &core,
-            |shard| Outputs::new(random_seed(shard.0)),
+            move |shard| Outputs::new(random_seed(shard.0)).of_node(Arc::clone(&of_outputs)),
             move |handle| transport::serve(handle, front.clone(), listening.clone()),
         )?;
         // Every shard says once whether it listens.

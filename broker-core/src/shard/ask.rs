@@ -531,6 +531,7 @@ fn deliver_answer(sessions: &mut impl Sessions, connection: ConnectionKey, reque
         Answer::Done => Reply::Done,
         Answer::Failed(error) => Reply::Failed(error),
         Answer::Applied => return,
+        Answer::Changed(change) => return sessions.changed(connection, &change),
     };
     sessions.reply(connection, request, reply);
 }

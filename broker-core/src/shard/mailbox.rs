@@ -15,7 +15,7 @@ use super::topology::Change;
 use crate::error::AmqpError;
 use crate::ids::{ChannelKey, ConnectionKey, ConsumerId, ConsumerRef, DeliveryToken, PartitionId, RequestId};
 use crate::model::message::{Message, Traits};
-use crate::session::Settlement;
+use crate::session::{Settlement, TopologyChange};
 
 /// A range of one of the batch's vectors.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +209,8 @@ pub(super) enum Answer {
     Done,
     /// A change of an administrator is so everywhere.
     Applied,
+    /// What a client's command has changed; the answer to it follows.
+    Changed(Box<TopologyChange>),
 }
 
 /// Operations for one shard, in order.

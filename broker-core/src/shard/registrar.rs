@@ -11,6 +11,7 @@ use std::sync::Arc;
 use broker_store::Change as CatalogChange;
 use rustc_hash::FxHashSet;
 
+use super::admin::ADMIN_CONNECTION;
 use super::catalog::{self, QueueIds};
 use super::mailbox::{Answer, Op, Question, ReplyTo};
 use super::plan::{self, Plan};
@@ -20,7 +21,7 @@ use crate::admin::{Definition, DefinitionKey};
 use crate::error::ConnectionCode;
 use crate::ids::{ChannelKey, ConnectionKey, QueueId, ShardId};
 use crate::model::queue::consumer::ChannelAddress;
-use crate::session::{Command, Sessions};
+use crate::session::{Command, Sessions, TopologyChange};
 
 /// The shard that is the registrar.
 pub(super) const REGISTRAR: ShardId = ShardId(0);
@@ -147,6 +148,13 @@ impl Shard {
                 self.execute_command(sessions, reply_to, *command);
             }
             Action::RemoveQueue { queue, answer } => {
+                if let (Some(reply_to), Answer::QueueDeleteOk { .. }) = (request.reply_to, &answer)
+                    && let Some(row) = self.topology.queue(queue)
+                {
+                    let (vhost, queue) = (Arc::clone(&row.vhost), row.name.to_string());
+                    let command = Command::QueueDelete { queue, if_unused: false, if_empty: false };
+                    self.record(sessions, reply_to, || TopologyChange { user: None, vhost, command });
+                }
                 self.remove_queues(sessions, &[queue]);
                 self.answer_after_round(request.reply_to, answer);
             }
@@ -191,8 +199,18 @@ impl Shard {
                 for change in changes {
                     self.change(sessions, change);
                 }
+                let ClientCommand { user, vhost, command, .. } = command;
+                self.record(sessions, reply_to, || TopologyChange { user: Some(user), vhost, command });
                 self.answer_after_round(Some(reply_to), answer);
             }
+        }
+    }
+
+    /// Tells a client's connection before it has its answer what its command has changed, if that is recorded there. What
+    /// administrators change is recorded elsewhere.
+    fn record(&mut self, sessions: &impl Sessions, to: ReplyTo, change: impl FnOnce() -> TopologyChange) {
+        if to.connection != ADMIN_CONNECTION && sessions.records_changes() {
+            self.answer_after_round(Some(to), Answer::Changed(Box::new(change())));
         }
     }
 
@@ -249,6 +267,7 @@ impl Shard {
             return;
         };
         if let Err(reason) = result {
+            round.answers.retain(|(_, answer)| !matches!(answer, Answer::Changed(_)));
             for (_, answer) in &mut round.answers {
                 let error = ConnectionCode::InternalError.error(format!("the catalog has failed: {reason}"));
                 *answer = Answer::Failed(error.into());

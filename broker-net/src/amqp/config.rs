@@ -110,6 +110,8 @@ pub struct Config {
     pub san_type: SanType,
     /// Which of these names, from 0.
     pub san_index: usize,
+    /// What clients declare, delete, bind and unbind is in the audit log.
+    pub audit: bool,
 }
 
 impl Default for Config {
@@ -135,6 +137,7 @@ impl Default for Config {
             cert_login: CertLogin::default(),
             san_type: SanType::default(),
             san_index: 0,
+            audit: false,
         }
     }
 }

@@ -38,7 +38,7 @@ mod reply;
 mod resource;
 mod sampler;
 mod scrape;
-mod table;
+pub(crate) mod table;
 
 use std::future::IntoFuture as _;
 use std::io;

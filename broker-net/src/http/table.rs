@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value, json};
 use super::error::{ApiError, ApiResult};
 
 /// A table as a JSON object.
-pub(super) fn to_json(table: &FieldTable) -> Value {
+pub(crate) fn to_json(table: &FieldTable) -> Value {
     table
         .inner()
         .iter()

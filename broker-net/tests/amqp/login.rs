@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
+use amq_protocol::protocol::queue::{AMQPMethod as Queue, Bind, Declare, Delete};
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Login, Management, Raw, own_process, socket};
+use crate::harness::{Broker, Login, Management, Raw, own_process, queue, socket};
 
 const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -138,5 +139,63 @@ fn what_administrators_change_is_audited_and_no_password_is_written_anywhere() {
         assert!(everything.contains("login refused"), "{everything}");
         assert!(!everything.contains("hunter"), "{everything}");
         assert!(!broker.log().contains("administrative change"), "it has a file of its own");
+    });
+}
+
+fn declare(name: &str) -> AMQPClass {
+    queue(Queue::Declare(Declare { queue: name.into(), ..Declare::default() }))
+}
+
+#[test]
+fn what_clients_change_is_audited_where_that_is_wanted_and_only_what_has_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.log");
+    let file = format!("log.audit.file={}", audit.display());
+    own_process(&["--set", &file, "--set", "log.audit.amqp=true", "--shards", "2"], async |broker| {
+        let mut raw = Raw::open(broker);
+        let name = |name: &str| name.to_owned();
+        for name in ["a", "a", "b", "c", "d"] {
+            raw.call(1, &declare(name));
+        }
+        for _ in 0..2 {
+            let bind = Bind { queue: "a".into(), exchange: "amq.topic".into(), ..Bind::default() };
+            raw.call(1, &queue(Queue::Bind(bind)));
+        }
+        for name in ["a", "a", "b"] {
+            raw.call(1, &queue(Queue::Delete(Delete { queue: name.into(), ..Delete::default() })));
+        }
+        Management::new(broker.http).must_put("queues/%2F/of-http", &json!({}));
+        let text = fs::read_to_string(&audit).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of_clients = lines.iter().filter(|line| line["message"] == "change by a client");
+        let found: Vec<_> = of_clients
+            .map(|line| {
+                let detail: Value = serde_json::from_str(line["detail"].as_str().unwrap()).unwrap();
+                assert!(line["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
+                assert_eq!((&line["user"], &line["vhost"]), (&json!("\"guest\""), &json!("\"/\"")), "{text}");
+                (name(line["method"].as_str().unwrap()), name(detail["queue"].as_str().unwrap()))
+            })
+            .collect();
+        let declared = ["a", "b", "c", "d"].map(|queue| (name("queue.declare"), name(queue)));
+        let others = [("queue.bind", "a"), ("queue.delete", "a"), ("queue.delete", "b")];
+        let expect: Vec<_> =
+            declared.into_iter().chain(others.map(|(method, queue)| (name(method), name(queue)))).collect();
+        assert_eq!(found, expect, "{text}");
+        assert!(text.contains("/api/queues/%2F/of-http"), "{text}");
+    });
+}
+
+#[test]
+fn what_clients_change_is_not_audited_unless_it_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.log");
+    let file = format!("log.audit.file={}", audit.display());
+    own_process(&["--set", &file], async |broker| {
+        let mut raw = Raw::open(broker);
+        raw.call(1, &declare("a"));
+        Management::new(broker.http).must_put("queues/%2F/of-http", &json!({}));
+        let text = fs::read_to_string(&audit).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("of-http"), "{text}");
     });
 }

@@ -5,6 +5,7 @@
 //! takes the bytes with [`Outputs::flush`] and gives the buffer back with [`Outputs::written`]. A connection with
 //! nothing to write holds no buffer.
 
+mod audit;
 pub(crate) mod channel;
 pub(crate) mod client;
 mod delivery_timeout;
@@ -15,12 +16,14 @@ pub(crate) mod reply;
 mod reply_to;
 pub(crate) mod slots;
 
+use std::sync::Arc;
+
 use amq_protocol::protocol::{AMQPClass, basic, connection};
 use broker_core::admin::{ChannelInfo, ConnectionInfo};
 use broker_core::error::ConnectionError;
 use broker_core::ids::{ChannelKey, ConnectionKey, ConsumerId, DeliveryToken, RequestId, ShardId};
 use broker_core::model::message::Message;
-use broker_core::session::{Delivery, Reply, Sessions};
+use broker_core::session::{Delivery, Reply, Sessions, TopologyChange};
 use broker_core::shard::Shard;
 use broker_core::shard::histogram::{Histogram, LATENCY_BOUNDS_US};
 use broker_core::shard::stats::ShardStats;
@@ -35,6 +38,7 @@ use super::channel::unacked::Entry;
 use super::codec::{ChannelId, MethodId, reply_text, write_method};
 use super::limits;
 use super::names::NameGenerator;
+use super::node::Node;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct Outputs {
     /// Microseconds since the Unix epoch, as the shard has told last.
     now_us: u64,
     timeouts: DeliveryTimeouts,
+    /// Says whether changes are recorded; absent where they never are.
+    node: Option<Arc<Node>>,
     pub(crate) names: NameGenerator,
     pub(crate) scratch: Scratch,
 }
@@ -80,9 +86,16 @@ impl Outputs {
             counted: Counted::default(),
             now_us: 0,
             timeouts: DeliveryTimeouts::default(),
+            node: None,
             names: NameGenerator::new(seed),
             scratch: Scratch::default(),
         }
+    }
+
+    /// Belongs to a broker, whose configuration says whether what clients change is in the audit log.
+    #[must_use]
+    pub fn of_node(self, node: Arc<Node>) -> Self {
+        Self { node: Some(node), ..self }
     }
 
     /// Moves the keys of the connections that may have bytes to write, or that may be read again, to `ready`. Each
@@ -268,6 +281,14 @@ impl Sessions for Outputs {
         }
         connection.mark_ready(&mut self.ready);
         self.complete_requests(key);
+    }
+
+    fn records_changes(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| node.config().audit)
+    }
+
+    fn changed(&mut self, connection: ConnectionKey, change: &TopologyChange) {
+        audit::record(self.connections.get_mut(connection).map(|connection| &*connection.client), change);
     }
 
     fn consumer_cancelled(&mut self, channel: ChannelKey, consumer: ConsumerId) {

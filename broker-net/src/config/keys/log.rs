@@ -87,6 +87,14 @@ pub(super) const KEYS: &[Key] = &[
         ..RELOAD
     },
     Key {
+        name: "log.audit.amqp",
+        kind: Kind::Switch,
+        default: "false",
+        meaning: "What AMQP clients declare, delete, bind and unbind is told there too, or, without such a file, in the rest of the log.                   Not what is there already, and not what goes by itself: queues that are exclusive, auto-delete or expire. Where queues                   live briefly, the log grows quickly.",
+        set: Set::One(|settings, _, value| boolean(value).map(|on| settings.connections.audit = on)),
+        ..RELOAD
+    },
+    Key {
         name: "log.$name.level",
         meaning: "What is logged of a part of the broker, if it is another level than elsewhere: `connection`, `management`, `queue` or \
                   `storage`.",
