@@ -1,5 +1,6 @@
 //! `cargo xtask interop`: the tests in `interop/` against the real process: pika, Celery with real workers, kombu, aio-pika,
-//! Node's amqplib, the tools of rabbitmq-c, both versions of rabbitmqadmin, and Chromium for the web interface.
+//! Node's amqplib, the tools of rabbitmq-c, both versions of rabbitmqadmin, Prometheus for the dashboards, and Chromium for the
+//! web interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -69,6 +69,8 @@ shard_stats! {
     messages_unacked,
     /// Gauge: messages that exchanges hold back until they are due.
     messages_delayed,
+    /// Gauge: messages of channels in confirm mode that are not confirmed yet.
+    messages_unconfirmed,
 
     /// Counter: connections that passed `connection.open`.
     connections_opened,

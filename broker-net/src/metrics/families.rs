@@ -92,6 +92,8 @@ pub(super) const BROKER: &[Family<ShardStats>] = families! { ShardStats:
     Gauge "rabbitmq_channel_consumers" NONE consumers "Consumers of channels";
     Gauge "rabbitmq_channel_messages_unacked" NONE messages_unacked
         "Messages delivered on channels and not yet settled";
+    Gauge "rabbitmq_channel_messages_unconfirmed" NONE messages_unconfirmed
+        "Messages published on channels and not yet confirmed";
     Counter "rabbitmq_channel_messages_published_total" NONE messages_received "Messages received on channels";
     Counter "rabbitmq_channel_messages_confirmed_total" NONE messages_confirmed "Messages confirmed on channels";
     Counter "rabbitmq_channel_messages_unroutable_returned_total" NONE messages_unroutable_returned

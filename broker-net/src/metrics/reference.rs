@@ -25,7 +25,8 @@ Counters begin at 0 with the process. Bounds of histograms do not change from re
 asked for: a shard counts in plain memory, and adds its queues up in slices of 8192 between which it does its other work.
 
 deploy/grafana/ringmq.json is a dashboard, deploy/prometheus has a configuration of Prometheus and alert rules. RabbitMQ's dashboard
-RabbitMQ-Overview (10991) works too.
+RabbitMQ-Overview (10991) works too: every panel has values. A panel about clusters shows one node. Editions of that dashboard from before RabbitMQ 4
+join on the label `instance` alone, which has to be of one job then: leave out the job `ringmq-queues`, or give its targets another `instance`.
 
 This page is made from the code.
 
@@ -64,7 +65,14 @@ const MISSING: &[(&str, &str)] = &[
         "`rabbitmq_queue_*_bytes`, `rabbitmq_queue_head_message_timestamp`, `rabbitmq_queue_consumer_capacity`",
         "not counted; see `ringmq_queue_oldest_message_seconds`",
     ),
-    ("`rabbitmq_channel_messages_unconfirmed` and other sums of gauges of channels", "per object only"),
+    (
+        "`rabbitmq_channel_messages_uncommitted`, `rabbitmq_channel_prefetch`, `rabbitmq_consumer_prefetch`",
+        "per object only",
+    ),
+    (
+        "`rabbitmq_process_open_tcp_sockets`, `rabbitmq_process_max_tcp_sockets`",
+        "RabbitMQ 4 has them no more: sockets are files",
+    ),
     (
         "label `exchange` of metrics of channels, metrics of single exchanges",
         "not counted: a message would pay for it",

@@ -60,6 +60,7 @@ const OVERVIEW: &[(&str, &[&str])] = &[
     ("rabbitmq_channel_consumers", &[]),
     ("rabbitmq_channel_messages_published_total", &[]),
     ("rabbitmq_channel_messages_confirmed_total", &[]),
+    ("rabbitmq_channel_messages_unconfirmed", &[]),
     ("rabbitmq_channel_messages_unroutable_returned_total", &[]),
     ("rabbitmq_channel_messages_unroutable_dropped_total", &[]),
     ("rabbitmq_channel_messages_delivered_total", &[]),

@@ -187,6 +187,12 @@ impl ChannelOutput {
         }
     }
 
+    /// Messages of a channel in confirm mode that are not confirmed yet.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        let confirms = self.confirms.as_deref().filter(|_| !self.transactional);
+        confirms.map_or(0, |confirms| confirms.waiting_count() as u64)
+    }
+
     /// Writes a delivery, or holds it back while the channel is at its limit.
     #[inline]
     pub(crate) fn deliver(&mut self, out: &mut Vec<u8>, delivery: &Delivery<'_>, frame_max: u32) -> Delivered {

@@ -136,7 +136,7 @@ fn channel_info(shard: ShardId, key: ChannelKey, channel: &ChannelOutput) -> Cha
         global_prefetch_count: channel.global_prefetch_count(),
         consumers: u32::try_from(channel.consumer_count()).unwrap_or(u32::MAX),
         messages_unacknowledged: unacked,
-        messages_unconfirmed: if confirm { unconfirmed } else { 0 },
+        messages_unconfirmed: channel.unconfirmed(),
         messages_uncommitted: if transactional { unconfirmed } else { 0 },
         counters: ChannelCounters {
             publish: channel.publishes.received.get(),

@@ -349,6 +349,7 @@ impl Sessions for Outputs {
         stats.messages_confirmed += self.counted.messages_confirmed;
         stats.queues_declared += self.counted.queues_declared;
         stats.confirm_latencies.add(&self.counted.confirm_latencies);
+        stats.messages_unconfirmed += self.channels.values().map(ChannelOutput::unconfirmed).sum::<u64>();
     }
 
     fn list_connections(&self, shard: ShardId, from: usize, limit: usize) -> (Vec<ConnectionInfo>, Option<usize>) {

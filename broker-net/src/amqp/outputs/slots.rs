@@ -88,6 +88,10 @@ impl<T> Slots<T> {
         slots.filter_map(|(index, slot)| Some((K::new(index, slot.epoch), slot.value.as_mut()?)))
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
     }
