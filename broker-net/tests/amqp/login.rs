@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
-use amq_protocol::protocol::queue::{AMQPMethod as Queue, Bind, Declare, Delete};
+use amq_protocol::protocol::exchange::{self, AMQPMethod as Exchange};
+use amq_protocol::protocol::queue::{AMQPMethod as Queue, Bind, Declare, Delete, Unbind};
 use serde_json::{Value, json};
 
 use crate::harness::{Broker, Login, Management, Raw, own_process, queue, socket};
@@ -142,7 +143,7 @@ fn what_administrators_change_is_audited_and_no_password_is_written_anywhere() {
     });
 }
 
-fn declare(name: &str) -> AMQPClass {
+fn declare_queue(name: &str) -> AMQPClass {
     queue(Queue::Declare(Declare { queue: name.into(), ..Declare::default() }))
 }
 
@@ -155,7 +156,7 @@ fn what_clients_change_is_audited_where_that_is_wanted_and_only_what_has_changed
         let mut raw = Raw::open(broker);
         let name = |name: &str| name.to_owned();
         for name in ["a", "a", "b", "c", "d"] {
-            raw.call(1, &declare(name));
+            raw.call(1, &declare_queue(name));
         }
         for _ in 0..2 {
             let bind = Bind { queue: "a".into(), exchange: "amq.topic".into(), ..Bind::default() };
@@ -192,10 +193,48 @@ fn what_clients_change_is_not_audited_unless_it_is_wanted() {
     let file = format!("log.audit.file={}", audit.display());
     own_process(&["--set", &file], async |broker| {
         let mut raw = Raw::open(broker);
-        raw.call(1, &declare("a"));
+        raw.call(1, &declare_queue("a"));
         Management::new(broker.http).must_put("queues/%2F/of-http", &json!({}));
         let text = fs::read_to_string(&audit).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("of-http"), "{text}");
+    });
+}
+
+#[test]
+fn exchanges_and_unbinding_are_audited_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.log");
+    let file = format!("log.audit.file={}", audit.display());
+    own_process(&["--set", &file, "--set", "log.audit.amqp=true"], async |broker| {
+        let mut raw = Raw::open(broker);
+        let declare =
+            exchange::Declare { exchange: "x".into(), kind: "topic".into(), ..exchange::Declare::default() };
+        let (destination, source) = ("x".into(), "amq.direct".into());
+        let bind = exchange::Bind { destination, source, routing_key: "k".into(), ..exchange::Bind::default() };
+        let (destination, source) = ("x".into(), "amq.direct".into());
+        let unbind =
+            exchange::Unbind { destination, source, routing_key: "k".into(), ..exchange::Unbind::default() };
+        let delete = exchange::Delete { exchange: "x".into(), ..exchange::Delete::default() };
+        let methods =
+            [Exchange::Declare(declare), Exchange::Bind(bind), Exchange::Unbind(unbind), Exchange::Delete(delete)];
+        for method in methods {
+            raw.call(1, &AMQPClass::Exchange(method));
+        }
+        raw.call(1, &declare_queue("q"));
+        let ends = || ("q".into(), "amq.fanout".into());
+        let (queue_name, exchange) = ends();
+        raw.call(1, &queue(Queue::Bind(Bind { queue: queue_name, exchange, ..Bind::default() })));
+        let (queue_name, exchange) = ends();
+        raw.call(1, &queue(Queue::Unbind(Unbind { queue: queue_name, exchange, ..Unbind::default() })));
+        let text = fs::read_to_string(&audit).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let methods: Vec<_> = lines.iter().map(|line| line["method"].as_str().unwrap()).collect();
+        let expect = ["exchange.declare", "exchange.bind", "exchange.unbind", "exchange.delete"];
+        assert_eq!(methods, [&expect[..], &["queue.declare", "queue.bind", "queue.unbind"]].concat(), "{text}");
+        let detail = |line: usize| serde_json::from_str::<Value>(lines[line]["detail"].as_str().unwrap()).unwrap();
+        assert_eq!(detail(0)["type"], "topic", "{text}");
+        let bound = json!({"destination": "x", "source": "amq.direct", "routing_key": "k", "arguments": {}});
+        assert_eq!([detail(1), detail(2)], [bound.clone(), bound], "{text}");
     });
 }
