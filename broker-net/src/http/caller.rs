@@ -154,7 +154,7 @@ impl Caller {
         self.existing_vhost(vhost)
     }
 
-    /// As [`require_vhost`](Self::require_vhost) for reading: monitors may look into every virtual host.
+    /// As [`require_vhost`](Self::require_vhost) for what monitors may read of every virtual host: its limits, not what is in it.
     pub(super) fn require_visible_vhost(&self, vhost: &str) -> ApiResult<()> {
         self.allow_vhost(vhost, self.is_monitor())?;
         self.existing_vhost(vhost)
@@ -179,7 +179,8 @@ impl Caller {
         allow(anyway || !exists || self.has_permission_in(vhost), NO_VHOST_ACCESS)
     }
 
-    fn existing_vhost(&self, vhost: &str) -> ApiResult<()> {
+    /// 404 if there is no such virtual host.
+    pub(super) fn existing_vhost(&self, vhost: &str) -> ApiResult<()> {
         self.defined.vhost(vhost).map(drop).ok_or_else(ApiError::not_found)
     }
 }

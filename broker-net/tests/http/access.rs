@@ -47,6 +47,8 @@ fn tags_decide_what_may_be_read() {
     let api = Served::start();
     api.must_put("vhosts/v", &json!({}));
     let admin_only = [
+        "vhosts/v",
+        "vhosts/none",
         "users",
         "users/guest",
         "users/guest/permissions",
@@ -67,6 +69,7 @@ fn tags_decide_what_may_be_read() {
         "connections",
         "channels",
         "consumers",
+        "consumers/v",
         "policies",
         "operator-policies",
         "vhosts",
@@ -85,6 +88,7 @@ fn tags_decide_what_may_be_read() {
                 ("nodes", MONITOR),
                 ("queues/v", VHOST),
                 ("exchanges/v", VHOST),
+                ("vhost-limits/v", VHOST),
                 ("parameters", OBJECT),
                 ("global-parameters", OBJECT),
                 ("aliveness-test/v", VHOST),
@@ -106,8 +110,30 @@ fn tags_decide_what_may_be_read() {
             check_refused(user.get(path), 401, reason);
         }
     }
-    let answer = api.as_user("monitoring", "p").get("queues/v");
-    check(answer, 200);
+}
+
+/// Their lists are of everything, and what is in one virtual host is not theirs to read.
+#[test]
+fn monitors_need_permissions_to_look_into_a_virtual_host() {
+    let api = Served::start();
+    api.must_put("vhosts/v", &json!({}));
+    api.must_put("vhost-limits/v/max-queues", &json!({"value": 5}));
+    api.must_put("users/m", &json!({"password": "p", "tags": "monitoring"}));
+    let monitor = api.as_user("m", "p");
+    let in_vhost = ["queues/v", "exchanges/v", "exchanges/v/amq.topic", "bindings/v", "vhosts/v/connections"];
+    for path in in_vhost {
+        check_refused(monitor.get(path), 401, VHOST);
+    }
+    check(monitor.get("consumers/v"), 200);
+    check(monitor.get("consumers/none"), 404);
+    for path in ["vhost-limits", "vhost-limits/v"] {
+        assert_eq!(check(monitor.get(path), 200).body[0]["value"], json!({"max-queues": 5}), "{path}");
+    }
+    api.must_put("permissions/v/m", &json!({"configure": "", "write": "", "read": ""}));
+    for path in in_vhost {
+        check(monitor.get(path), 200);
+    }
+    check_refused(monitor.get("vhosts/v"), 401, ADMINISTRATOR);
 }
 
 #[test]

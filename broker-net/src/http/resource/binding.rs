@@ -144,7 +144,7 @@ async fn list_where(
     listing: &Listing,
     wanted: impl Fn(&BindingDefinition) -> bool,
 ) -> ApiResult {
-    caller.require_visible_vhost(vhost)?;
+    caller.require_vhost(vhost)?;
     let mut rows = of_vhost(api, vhost).await?;
     rows.retain(|bound| wanted(&bound.binding));
     listing.reply_all(rows, Binding::from)
@@ -181,7 +181,7 @@ pub(super) async fn list_of_source(
     listing: Listing,
 ) -> ApiResult {
     let name = exchange::named(name);
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     exchange::find(&api, &vhost, &name).await?;
     list_where(&api, &caller, &vhost, &listing, |binding| binding.source == name).await
 }
@@ -193,7 +193,7 @@ pub(super) async fn list_of_destination(
     listing: Listing,
 ) -> ApiResult {
     let name = exchange::named(name);
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     exchange::find(&api, &vhost, &name).await?;
     let wanted = |binding: &BindingDefinition| {
         binding.destination_kind == ResourceKind::Exchange && binding.destination == name
@@ -207,7 +207,7 @@ pub(super) async fn list_of_queue(
     Path((vhost, name)): Path<(String, String)>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     api.admin.queue(&vhost, &name).await?.ok_or_else(ApiError::not_found)?;
     let wanted = |binding: &BindingDefinition| {
         binding.destination_kind == ResourceKind::Queue && binding.destination == name
@@ -291,7 +291,7 @@ pub(super) async fn list_between(
     listing: Listing,
 ) -> ApiResult {
     let between = Between::new(source, &kind, destination)?;
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     between.require_ends(&api, &vhost).await?;
     list_where(&api, &caller, &vhost, &listing, |binding| between.is_of(binding)).await
 }
@@ -337,7 +337,7 @@ pub(super) async fn get(
     listing: Listing,
 ) -> ApiResult {
     let between = Between::new(source, &kind, destination)?;
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     listing.reply_one(&Binding::from(find(&api, &vhost, &between, &properties).await?))
 }
 

@@ -178,7 +178,7 @@ pub(super) async fn list_of_vhost(
     Path(vhost): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     list_where(&api, &caller, &listing, |named| *named.connection.vhost == *vhost).await
 }
 

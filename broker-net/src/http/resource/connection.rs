@@ -189,7 +189,7 @@ pub(super) async fn list_of_vhost(
     Path(vhost): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     let rows = visible(&api, &caller, |info| *info.vhost == *vhost).await?;
     list_rows(&api, rows, &listing)
 }

@@ -109,23 +109,26 @@ async fn of_where(api: &Api, consumers: Vec<ConsumerInfo>) -> ApiResult<Vec<Cons
     Ok(consumers.into_iter().map(|info| Consumer::new(info, &channels, api)).collect())
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
-    let mut rows = api.admin.consumers(None).await?;
+async fn list_in(api: &Api, caller: &Caller, vhost: Option<&str>, listing: &Listing) -> ApiResult {
+    let mut rows = api.admin.consumers(vhost).await?;
     if !caller.is_monitor() {
         rows.retain(|consumer| caller.has_permission_in(&consumer.vhost));
     }
-    let channels = channel::by_key(&api).await?;
-    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api))
+    let channels = channel::by_key(api).await?;
+    listing.reply_all(rows, |info| Consumer::new(info, &channels, api))
 }
 
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, listing: Listing) -> ApiResult {
+    list_in(&api, &caller, None, &listing).await
+}
+
+/// Whoever may not see what is in the virtual host gets an empty list, as from RabbitMQ.
 pub(super) async fn list_of_vhost(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(vhost): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
-    let rows = api.admin.consumers(Some(&vhost)).await?;
-    let channels = channel::by_key(&api).await?;
-    listing.reply_all(rows, |info| Consumer::new(info, &channels, &api))
+    caller.existing_vhost(&vhost)?;
+    list_in(&api, &caller, Some(&vhost), &listing).await
 }

@@ -134,7 +134,7 @@ pub(super) async fn list_of_vhost(
     Path(vhost): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     let rows = api.admin.exchanges(&vhost).await?;
     let counted = Counted::new(&api, listing.stats).await?;
     listing.reply(rows, |info| counted.exchange(&info))
@@ -146,7 +146,7 @@ pub(super) async fn get(
     Path((vhost, name)): Path<(String, String)>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     let info = find(&api, &vhost, &named(name)).await?;
     let counted = Counted::new(&api, listing.stats).await?;
     listing.reply_one(&ExchangeAlone { exchange: counted.exchange(&info), incoming: [], outgoing: [] })

@@ -95,7 +95,12 @@ fn not_a_number(name: &str, value: &Value) -> ApiError {
 }
 
 pub(super) async fn list_of_vhosts(caller: Caller, listing: Listing) -> ApiResult {
-    let rows = caller.defined.vhost_limits.iter().filter(|limits| caller.lists(&limits.vhost)).cloned();
+    let rows = caller
+        .defined
+        .vhost_limits
+        .iter()
+        .filter(|limits| caller.is_monitor() || caller.lists(&limits.vhost))
+        .cloned();
     listing.reply_all(rows.collect(), |row: VhostLimits| LimitsOfVhost { value: of_vhost(&row), vhost: row.vhost })
 }
 

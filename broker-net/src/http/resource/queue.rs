@@ -226,7 +226,7 @@ pub(super) async fn list_of_vhost(
     Path(vhost): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     list_seen(&api, &listing, Some(&vhost), |other| other == vhost).await
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn get(
     Path((vhost, name)): Path<(String, String)>,
     listing: Listing,
 ) -> ApiResult {
-    caller.require_visible_vhost(&vhost)?;
+    caller.require_vhost(&vhost)?;
     let info = find(&api, &vhost, &name).await?;
     let consumer_details = consumer::of_queue(&api, &vhost, &name).await?;
     let owner = match info.owner {

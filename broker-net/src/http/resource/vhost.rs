@@ -188,9 +188,7 @@ pub(super) async fn get(
     Path(name): Path<String>,
     listing: Listing,
 ) -> ApiResult {
-    if !caller.is_monitor() && !caller.has_permission_in(&name) {
-        caller.require_administrator()?;
-    }
+    caller.require_administrator()?;
     let definition = caller.defined.vhost(&name).ok_or_else(ApiError::not_found)?;
     let contents = contents(&api, Some(&name)).await?;
     let none = Contents::default();
