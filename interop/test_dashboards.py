@@ -1,6 +1,7 @@
 """The dashboards, as Grafana would draw them: a Prometheus server scrapes a broker at work with our configuration, and every
 expression has to have values."""
 
+import contextlib
 import json
 import math
 import os
@@ -79,9 +80,12 @@ class Prometheus:
         ]
         with open(directory / "log", "wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def wait(self):
+        """Returns when it answers."""
         deadline = time.monotonic() + 2 * PATIENCE
         while not self.is_ready():
-            assert self.process.poll() is None and time.monotonic() < deadline, (directory / "log").read_text()
+            assert self.process.poll() is None and time.monotonic() < deadline, "Prometheus does not answer"
             time.sleep(0.1)
 
     def is_ready(self):
@@ -167,17 +171,18 @@ def watched(tmp_path_factory):
     binary = os.environ.get("RINGMQ_INTEROP_BINARY")
     if binary is None:
         pytest.skip("RINGMQ_INTEROP_BINARY is not set: this test needs a broker process of its own")
-    broker = Broker(binary, str(tmp_path_factory.mktemp("watched") / "data")).start()
-    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), broker)
-    load = Load(broker)
-
-    # By both jobs, and often enough for rates.
-    scraped = "count(count_over_time(rabbitmq_identity_info[1m]) > 2) == 2"
-    load.until(lambda: prometheus.values(scraped), lambda: "the broker is never scraped")
-    yield prometheus, load
-    load.connection.close()
-    prometheus.stop()
-    broker.kill()
+    with contextlib.ExitStack() as ending:
+        broker = Broker(binary, str(tmp_path_factory.mktemp("watched") / "data")).start()
+        ending.callback(broker.kill)
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), broker)
+        ending.callback(prometheus.stop)
+        prometheus.wait()
+        load = Load(broker)
+        ending.callback(load.connection.close)
+        # By both jobs, and often enough for rates.
+        scraped = "count(count_over_time(rabbitmq_identity_info[1m]) > 2) == 2"
+        load.until(lambda: prometheus.values(scraped), lambda: "the broker is never scraped")
+        yield prometheus, load
 
 
 def all_have_values(watched, expressions):
