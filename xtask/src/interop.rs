@@ -104,7 +104,7 @@ fn node_modules(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
 /// The version of rabbitmqadmin 2, whose answers are recorded.
 const RABBITMQADMIN_V2: &str = "2.35.0";
 
-/// Compiles rabbitmqadmin 2, unless it is there. It is compiled in a way that is quick: a command takes a tenth of a second all the same.
+/// Compiles rabbitmqadmin 2, unless it is there. It is compiled in a way that is quick: a command takes less than a second all the same.
 fn rabbitmqadmin_v2(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     /// More than twice what it takes on one core.
     const PATIENCE: Duration = Duration::from_secs(15 * 60);
