@@ -121,7 +121,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "management.connection_max",
         kind: Kind::Number,
         default: "1024",
-        meaning: "Most connections that each port of the management API has open. More wait in the system's queue until one ends, as in                   RabbitMQ; one that is not used for a minute is ended. A browser has up to six.",
+        meaning: "Most connections that each port of the management API has open. More wait in the system's queue until one ends, as in RabbitMQ; one that is not used for a minute is ended. A browser has up to six.",
         set: Set::One(|settings, _, value| {
             number(value, 1, 1_000_000).map(|most| settings.management_connection_max = most)
         }),
