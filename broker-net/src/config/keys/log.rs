@@ -90,7 +90,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "log.audit.amqp",
         kind: Kind::Switch,
         default: "false",
-        meaning: "What AMQP clients declare, delete, bind and unbind is told there too, or, without such a file, in the rest of the log.                   Not what is there already, and not what goes by itself: queues that are exclusive, auto-delete or expire. Where queues                   live briefly, the log grows quickly.",
+        meaning: "What AMQP clients declare, delete, bind and unbind is told there too, or, without such a file, in the rest of the log. Not what is there already, and not what goes by itself: queues that are exclusive, auto-delete or expire. Where queues live briefly, the log grows quickly.",
         set: Set::One(|settings, _, value| boolean(value).map(|on| settings.connections.audit = on)),
         ..RELOAD
     },
