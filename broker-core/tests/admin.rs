@@ -273,3 +273,23 @@ fn users_are_who_they_say() {
     assert!(matches!(admin.request_blocking(ann()), Err(AdminError::NotFound(_))));
     running.stop();
 }
+
+#[test]
+fn a_stop_does_not_wait_for_a_shard_that_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["one", "two", "three", "four", "five"];
+    for name in names {
+        let (running, admin) = start(directory.path());
+        let vhost = Definition::Vhost(VhostDefinition::new(name));
+        // The other shard has ended when this is in the catalog, and does not apply it any more.
+        drop(admin.begin(AdminRequest::Put(vhost)));
+        running.stop();
+    }
+    let (running, admin) = start(directory.path());
+    let definitions = block_on(admin.definitions()).unwrap();
+    let has = |name: &str| {
+        definitions.iter().any(|definition| matches!(definition, Definition::Vhost(vhost) if vhost.name == name))
+    };
+    assert!(names.into_iter().all(has), "{definitions:?}");
+    running.stop();
+}

@@ -108,10 +108,15 @@ impl Registrar {
         self.failed.remove(&address);
     }
 
-    /// True if every change has been committed, sent out and answered.
+    /// True if every change has been committed and sent out.
     pub(super) fn is_idle(&self) -> bool {
         let Pending { changes, answers, .. } = &self.staged;
-        changes.is_empty() && answers.is_empty() && self.committing.is_none() && self.applying.is_empty()
+        changes.is_empty() && answers.is_empty() && self.committing.is_none()
+    }
+
+    /// True if every change has been applied everywhere.
+    pub(super) fn is_settled(&self) -> bool {
+        self.applying.is_empty()
     }
 
     /// Starts the next commit, if there is something to tell and none is under way. Returns the rows for the catalog; none

@@ -130,9 +130,10 @@ impl Shard {
         }
     }
 
-    /// True if what the shard itself has published has arrived.
+    /// True if what the shard itself has published has arrived, and what the registrar has changed is so everywhere. If another shard
+    /// has ended it never will be.
     pub(super) fn is_settled(&self) -> bool {
-        self.internal.is_idle()
+        self.internal.is_idle() && self.registrar.is_settled()
     }
 
     /// True if everything is on disk, every change is told, and no batch is to be sent.

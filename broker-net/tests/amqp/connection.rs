@@ -6,11 +6,12 @@ use amq_protocol::protocol::basic::{AMQPMethod as Basic, Publish, Qos};
 use amq_protocol::protocol::channel::{AMQPMethod as Channel, Open as ChannelOpen};
 use amq_protocol::protocol::confirm::{AMQPMethod as Confirm, Select, SelectOk};
 use amq_protocol::protocol::connection::{AMQPMethod as Connection, Close, Open, Start, TuneOk, UpdateSecret};
+use amq_protocol::protocol::queue::{AMQPMethod as Queue, Declare};
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::harness::{
     Broker, Closed, Login, Raw, basic, channel, connection, declare, error_of, get, message_count, own_process,
-    publish, scenario,
+    publish, queue, scenario,
 };
 
 /// What the broker says first.
@@ -368,6 +369,20 @@ fn stopping_broker_closes_connections_with_320() {
         assert_eq!(closed.text, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'");
         assert!(broker.ended().await.success());
     });
+}
+
+#[test]
+fn a_stop_ends_though_queues_go_with_their_connections() {
+    // The shard without the connection may have ended before it hears that the queue is gone.
+    for _ in 0..10 {
+        own_process(&["--shards", "2"], async |broker| {
+            let mut raw = Raw::open(broker);
+            raw.call(1, &queue(Queue::Declare(Declare { exclusive: true, ..Declare::default() })));
+            broker.terminate();
+            assert_eq!(raw.closed().code, 320);
+            assert!(broker.ended().await.success());
+        });
+    }
 }
 
 #[test]

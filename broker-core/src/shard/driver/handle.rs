@@ -18,8 +18,8 @@ use crate::session::Sessions;
 use crate::shard::Shard;
 use crate::shard::stats::ShardStats;
 
-/// Turns that a stop waits for messages of the shard's own to reach their queues on shards that may have ended. What has not arrived
-/// is published again after the start.
+/// Turns that a stop waits for messages of the shard's own to reach their queues, and for changes to be applied, on shards that may have
+/// ended. What has not arrived is published again after the start, and what has changed is in the catalog.
 const SETTLING_TURNS: u32 = 200;
 
 /// How long tasks that do not wait may keep the executor from its ring.
